@@ -1,0 +1,124 @@
+//! What the system learns from: the prediction behind each decision, and the feedback that joins it with what happened.
+
+use super::payment::{HardSoft, Status};
+use super::psp::Segment;
+use super::{EpochMs, PspId};
+use serde::{Deserialize, Serialize};
+
+/// One record per decision on `athia.predictions`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    pub decision_id: String,
+    pub request_id: String,
+    pub payment_id: String,
+    /// What scored: a model as `name@version`, or the policy that ranked without one.
+    pub model: String,
+    pub feature_version: String,
+    /// Catalogue order; empty when no model scored.
+    pub request_features: Vec<f32>,
+    pub candidates: Vec<CandidatePrediction>,
+    pub chosen: PspId,
+    pub shadow: bool,
+    pub scored_at: EpochMs,
+    pub latency_us: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CandidatePrediction {
+    pub psp_id: PspId,
+    pub features: Vec<f32>,
+    #[serde(default)]
+    pub raw_probability: Option<f64>,
+    #[serde(default)]
+    pub calibrated_probability: Option<f64>,
+    /// Probability of being ranked first, 0–1.
+    pub propensity: f64,
+}
+
+/// A prediction joined with what happened: one record per attempt on `athia.feedback`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Feedback {
+    /// Absent when the attempt followed no decision of ours.
+    #[serde(default)]
+    pub decision_id: Option<String>,
+    pub payment_id: String,
+    pub attempt_id: String,
+    pub psp_id: PspId,
+    /// 1 to 3: the rank of the decision that the attempt took; absent without decision or when off the ranking.
+    #[serde(default)]
+    pub rank_taken: Option<i32>,
+    pub approved: bool,
+    /// Whether the payment is approved as of this result, this and earlier attempts taken together.
+    pub final_approved: bool,
+    pub status: Status,
+    #[serde(default)]
+    pub error_code: Option<String>,
+    #[serde(default)]
+    pub error_category: Option<String>,
+    #[serde(default)]
+    pub hard_soft: Option<HardSoft>,
+    pub latency_ms: i64,
+    /// Absent when the attempt itself never arrived.
+    #[serde(default)]
+    pub amount_minor: Option<i64>,
+    #[serde(default)]
+    pub currency: Option<String>,
+    #[serde(default)]
+    pub fee_minor: Option<i64>,
+    /// 1 when approved, else 0: the label of the objective `approval`.
+    pub reward: f64,
+    /// Whether the windows had counted the attempt as a time-out before its outcome came.
+    pub timed_out: bool,
+    pub outcome_at: EpochMs,
+    /// From the attempt to its outcome; 0 when the attempt never arrived.
+    pub delay_ms: i64,
+}
+
+/// Pre-aggregated results of one PSP from one payment task: a record of the internal topic `stats.deltas`, keyed by PSP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatsDelta {
+    pub psp_id: PspId,
+    /// Watermark of the sender, for dropping what is too late.
+    pub watermark: EpochMs,
+    pub tallies: Vec<SegmentTally>,
+}
+
+/// What happened in one 10-second tile of one segment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentTally {
+    pub segment: Segment,
+    pub tile_start: EpochMs,
+    pub tally: Tally,
+}
+
+/// Counts of results: adds up, subtracts exactly.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub attempts: i64,
+    pub approvals: i64,
+    pub soft_declines: i64,
+    pub hard_declines: i64,
+    pub timeouts: i64,
+    /// Technical errors of the PSP (status ERROR, or a code that the error-code table blames on the PSP).
+    pub errors: i64,
+    /// Of time-outs and errors, those with a persistent code: evidence for an outage.
+    pub persistent: i64,
+    /// Sum over the counted attempts; minor units, across currencies (a measure of volume, not money).
+    pub amount_minor: i64,
+    /// Latency sketch: (bucket, count), sorted by bucket. See `engine::window::latency`.
+    pub latency: Vec<LatencyBucket>,
+    /// Failure codes with counts, sorted by code, bounded; the rest under `other`.
+    pub codes: Vec<CodeCount>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyBucket {
+    pub bucket: i32,
+    pub count: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeCount {
+    pub code: String,
+    pub count: i64,
+}

@@ -1,0 +1,52 @@
+//! The words of payments and routing, and what makes a record of them valid.
+//!
+//! Owns the record types that travel on the topics (field for field the schemas under `schemas/`) and their checks.
+//! Never holds policy, never does IO, never reads a clock: a record carries its own times.
+//! Read by every layer above; knows none of them.
+
+pub mod payment;
+pub mod decision;
+pub mod psp;
+pub mod learning;
+mod validate;
+
+pub use validate::{InvalidRecord, Validate};
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+pub type EpochMs = i64;
+
+/// The id of a PSP as the merchant's configuration spells it, such as `worldpay`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PspId(Arc<str>);
+
+impl PspId {
+    pub fn new(id: &str) -> Self {
+        Self(Arc::from(id))
+    }
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for PspId {
+    fn from(id: &str) -> Self {
+        Self::new(id)
+    }
+}
+
+impl fmt::Display for PspId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for PspId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &self.0)
+    }
+}

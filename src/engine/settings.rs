@@ -1,0 +1,252 @@
+//! What configuration says to the engine: thresholds, merchants, PSPs, rules. Plain values, passed as arguments, never global.
+//!
+//! The defaults and what moving each value does are documented in `src/config/default.toml`. `check` finds what no single
+//! type can: values out of range, references to PSPs that do not exist.
+
+use crate::domain::payment::{CardType, HardSoft, InstallmentKind, Initiator};
+use crate::domain::psp::SegmentKind;
+use crate::domain::PspId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// All that `observe`, `merge` and `decide` read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub engine: EngineSettings,
+    pub health: HealthSettings,
+    pub policy: PolicySettings,
+    pub retry: RetrySettings,
+    #[serde(default)]
+    pub merchants: Vec<Merchant>,
+    #[serde(default)]
+    pub psps: Vec<Psp>,
+    #[serde(default)]
+    pub hard_rules: Vec<HardRule>,
+    #[serde(default)]
+    pub rules: Vec<StaticRule>,
+    #[serde(default)]
+    pub error_codes: Vec<ErrorCode>,
+}
+
+/// Time and joins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineSettings {
+    /// An attempt without outcome counts as a time-out this long after it was sent, unless it names a deadline itself.
+    pub attempt_deadline_ms: i64,
+    /// The watermark trails the highest event time by this much.
+    pub lateness_ms: i64,
+    /// Event times further than this ahead of the record's own timestamp are clamped to it and counted.
+    pub future_tolerance_ms: i64,
+    /// An outcome waits this long for its attempt, then counts without it.
+    pub orphan_wait_ms: i64,
+    /// An attempt waits this long for its real outcome (counted as a time-out meanwhile), then feedback says TIMEOUT.
+    pub outcome_wait_ms: i64,
+    /// A payment without news is forgotten after this long; duplicates are recognised until then.
+    pub payment_retention_ms: i64,
+    /// A customer without news is forgotten after this long.
+    pub customer_retention_ms: i64,
+    /// Attempts, requests and waiting outcomes that are remembered per payment; the oldest go first.
+    pub payment_entries_max: usize,
+    /// Which segments have windows of their own besides `ALL`.
+    pub segments: Vec<SegmentKind>,
+    /// Segments per PSP that are kept; further ones are counted in `ALL` only.
+    pub segments_per_psp_max: usize,
+}
+
+/// The seed rule: failure rate over a sliding window, with a minimum volume.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthSettings {
+    /// Length of the sliding window, a multiple of 10 s, 5 to 15 minutes.
+    pub window_ms: i64,
+    /// Results in the window below which the rule is silent.
+    pub volume_min: i64,
+    /// Technical failure rate (time-outs and persistent errors / results) from which a segment is DEGRADED.
+    pub degraded_rate: f64,
+    /// ... from which it is DOWN.
+    pub down_rate: f64,
+    /// A DEGRADED segment is UP again below this rate: lower than `degraded_rate`, so that it does not flap.
+    pub recovered_rate: f64,
+    /// A segment stays in a state at least this long before it may get better.
+    pub dwell_ms: i64,
+    /// A DOWN segment is tried again (RECOVERING) after this long.
+    pub hold_ms: i64,
+    /// Share of eligible payments that a RECOVERING segment gets as samples.
+    pub sample_rate: f64,
+    /// Results without technical failure in a row that bring it UP.
+    pub wins_to_restore: i64,
+    /// `psp.states` of a segment whose windows changed is published at most this often; transitions at once.
+    pub publish_interval_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySettings {
+    pub ranking: Ranking,
+    /// Approval rate that is assumed before anything is known.
+    pub prior_rate: f64,
+    /// Results that the prior (and each wider window, for the narrower one) counts as: shrinkage for small counts.
+    pub prior_weight: f64,
+    /// Results in 24 h, over all candidates, below which windowed rates say nothing and the static rules rank.
+    pub results_min: i64,
+    /// Mixed into the hash that splits traffic: change it to redraw all splits.
+    pub salt: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ranking {
+    WindowedRate,
+    StaticRule,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetrySettings {
+    /// Attempts on one payment, the first included, after which no retry is advised.
+    pub attempts_max: i32,
+    /// Earliest retry after a soft decline, unless the error code says otherwise.
+    pub soft_wait_ms: i64,
+    /// Earliest retry after a time-out or technical error; on another PSP.
+    pub technical_wait_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Merchant {
+    pub id: String,
+    #[serde(default)]
+    pub name: String,
+    pub currencies: Vec<String>,
+    /// PSPs the merchant has a contract with, in order of preference: the last resort of ranking.
+    pub psps: Vec<PspId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Psp {
+    pub id: PspId,
+    /// The id that other systems use.
+    #[serde(default)]
+    pub external_id: Option<i64>,
+    #[serde(default)]
+    pub name: String,
+    /// Upper-case brands; empty: all.
+    #[serde(default)]
+    pub brands: Vec<String>,
+    /// Empty: all.
+    #[serde(default)]
+    pub currencies: Vec<String>,
+    /// Empty: all.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    #[serde(default)]
+    pub fees: Vec<Fee>,
+}
+
+/// What an attempt costs at a PSP, by currency.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fee {
+    pub currency: String,
+    pub success_minor: i64,
+    pub failure_minor: i64,
+}
+
+/// Sends what it matches to one PSP, before and above everything else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HardRule {
+    pub id: String,
+    pub when: Conditions,
+    pub psp: PspId,
+}
+
+/// A merchant's routing rule. The matching rule with the highest priority decides; ties by id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticRule {
+    pub id: String,
+    #[serde(default)]
+    pub priority: i32,
+    /// Evaluated and reported, without effect.
+    #[serde(default)]
+    pub shadow: bool,
+    #[serde(default)]
+    pub when: Conditions,
+    /// Ordered PSPs; exactly one of `psps` and `split` is given.
+    #[serde(default)]
+    pub psps: Vec<PspId>,
+    /// Weighted choice of the first PSP, by a hash of the payment; the others follow by weight.
+    #[serde(default)]
+    pub split: Vec<Split>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    pub psp: PspId,
+    pub weight: u32,
+}
+
+/// All that are given must hold; a list holds when it contains the payment's value.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Conditions {
+    pub merchants: Option<Vec<String>>,
+    pub brands: Option<Vec<String>>,
+    pub card_types: Option<Vec<CardType>>,
+    /// Inclusive ranges of BINs, compared digit by digit on the shorter of both lengths.
+    pub bin_ranges: Option<Vec<BinRange>>,
+    pub currencies: Option<Vec<String>>,
+    pub issuer_countries: Option<Vec<String>>,
+    pub methods: Option<Vec<String>>,
+    pub sub_methods: Option<Vec<String>>,
+    pub initiators: Option<Vec<Initiator>>,
+    pub installment_kinds: Option<Vec<InstallmentKind>>,
+    /// Inclusive; compare only within a currency: give `currencies` too.
+    pub amount_minor_min: Option<i64>,
+    pub amount_minor_max: Option<i64>,
+    pub three_ds: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BinRange {
+    pub from: String,
+    pub to: String,
+}
+
+/// What an error code of a PSP (or, without `psp`, of any) means.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorCode {
+    pub code: String,
+    #[serde(default)]
+    pub psp: Option<PspId>,
+    pub category: String,
+    pub blame: Blame,
+    /// Evidence for an outage when repeated: the next payment is likely to meet it too.
+    #[serde(default)]
+    pub persistent: bool,
+    #[serde(default)]
+    pub hard_soft: Option<HardSoft>,
+    /// Earliest retry after this code.
+    #[serde(default)]
+    pub retry_after_ms: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blame {
+    Issuer,
+    Psp,
+    Network,
+    Merchant,
+    Cardholder,
+}
+
+/// Fees by currency and PSP, as looked up when ranking by value.
+pub type FeesByPsp = BTreeMap<PspId, Vec<Fee>>;

@@ -1,0 +1,5 @@
+//! Results become tiles, tiles become windows.
+
+/// All windows of one segment.
+#[derive(Clone, Debug)]
+pub struct SegmentWindows {}

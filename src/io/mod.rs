@@ -1,0 +1,9 @@
+//! Ports to the outside and their adapters: the event log, the wire format, the state store, history files.
+//!
+//! One door per dependency: rdkafka only in `log/kafka`, RocksDB only in `store` and `log/embedded`, Avro only in `codec`.
+
+pub mod topics;
+pub mod codec;
+pub mod log;
+pub mod store;
+pub mod history;
