@@ -170,8 +170,9 @@ fn by_ranking(router: &Router, input: &DecideInput<'_>) -> Draft {
     let first = ranked.lottery.drawn().first().cloned();
     if let Some(first) = &first {
         ranked.note(first, pool.merchant_note.clone());
-        let shadows = ranking::shadow_choices(router, input, &pool);
-        shadows.into_iter().for_each(|choice| ranked.note(first, Some(choice)));
+        for choice in ranking::shadow_choices(router, input, &pool) {
+            ranked.note(first, Some(choice));
+        }
     }
     let used = ranked.lottery.drawn().to_vec();
     let mut skipped = pool.ineligible;
