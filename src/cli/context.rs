@@ -8,10 +8,13 @@ use smartrouter::io::codec::{Codec, RegistrySettings};
 use smartrouter::io::log::EventLog;
 use smartrouter::io::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use smartrouter::io::log::kafka::{KafkaLog, KafkaOptions};
+use smartrouter::io::store::StateStore;
 use smartrouter::io::topics::{self, TopicNames};
+use smartrouter::runtime::{Clock, Limits, Shared};
 use smartrouter::telemetry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) struct Context {
     loaded: Loaded,
@@ -97,6 +100,23 @@ impl Context {
             session_timeout_ms: kafka.session_timeout_ms,
             transaction_timeout_ms: kafka.transaction_timeout_ms,
             ..KafkaOptions::default()
+        }
+    }
+
+    /// What the engine's tasks share. Opens the state store.
+    pub(super) fn shared(&self, clock: Clock) -> Result<Shared> {
+        let store = StateStore::open(self.state_dir())?;
+        Ok(Shared::new(clock, self.config().settings.clone(), self.codec()?, self.names.clone(), store))
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        let runtime = &self.config().runtime;
+        Limits {
+            group: self.group(),
+            instance: runtime.instance.clone(),
+            commit_interval: Duration::from_millis(runtime.commit_interval_ms),
+            batch_records_max: runtime.batch_records_max,
+            queue_records_max: runtime.queue_records_max,
         }
     }
 

@@ -15,6 +15,7 @@ mod lag;
 mod psp;
 mod dlq;
 mod reset;
+mod run;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -36,6 +37,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Route: read the inputs, decide, keep the PSPs' health, until told to stop
+    Run,
     /// Compare the topics with their declarations, create what is missing
     #[command(subcommand)]
     Topics(topics::Command),
@@ -94,8 +97,10 @@ fn run(cli: Cli) -> Result<Verdict> {
     if let Command::Config(command) = cli.command {
         return config::run(&cli.globals, &command);
     }
-    let context = Context::load(&cli.globals, Talk::Little)?;
+    let talk = if matches!(cli.command, Command::Run) { Talk::AsConfigured } else { Talk::Little };
+    let context = Context::load(&cli.globals, talk)?;
     match cli.command {
+        Command::Run => run::run(&context),
         Command::Topics(command) => topics::run(&context, command),
         Command::Check => check::run(&context),
         Command::Lag => lag::show(&context),
