@@ -1,6 +1,7 @@
 //! A simulated PSP: how likely it is to approve what, how fast it is, how often it fails by itself.
 
 use crate::domain::PspId;
+use crate::domain::payment::Payment;
 use crate::engine::settings::{Fee, Psp};
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +9,12 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct SimPsp {
     pub id: PspId,
-    /// Upper-case brands; empty: all. It refuses other cards.
+    /// Upper-case brands; empty: all. It refuses what it does not take.
     #[serde(default)]
     pub brands: Vec<String>,
+    /// Empty: all.
+    #[serde(default)]
+    pub currencies: Vec<String>,
     #[serde(default)]
     pub fees: Vec<Fee>,
     pub approval: Approval,
@@ -62,14 +66,15 @@ impl SimPsp {
             } else {
                 open_schemes += 1;
                 match open_schemes % 3 {
-                    1 => cross_border(),
+                    1 => all_round(),
                     2 => domestic(),
-                    _ => balanced(),
+                    _ => cross_border(),
                 }
             };
             simulated.push(Self {
                 id: psp.id.clone(),
                 brands: psp.brands.clone(),
+                currencies: psp.currencies.clone(),
                 fees: psp.fees.clone(),
                 approval,
                 latency,
@@ -81,9 +86,32 @@ impl SimPsp {
         simulated
     }
 
-    pub fn takes(&self, brand: &str) -> bool {
-        self.brands.is_empty() || self.brands.iter().any(|taken| taken == brand)
+    pub fn takes(&self, payment: &Payment) -> bool {
+        let lists = |taken: &[String], value: &str| taken.is_empty() || taken.iter().any(|one| one == value);
+        lists(&self.brands, &payment.card.brand) && lists(&self.currencies, &payment.currency)
     }
+
+    /// Whether it takes the cards of one scheme only, which then nobody else should get.
+    pub fn is_own_scheme(&self) -> bool {
+        self.brands.len() == 1
+    }
+}
+
+/// Good at most things, best at debit and merchant-initiated payments.
+fn all_round() -> (Approval, Latency) {
+    let approval = Approval {
+        intercept: 2.00,
+        domestic: 0.05,
+        foreign: 0.05,
+        usd: 0.0,
+        mastercard: -0.15,
+        debit: 0.20,
+        amount_slope: -0.05,
+        installments: -0.10,
+        merchant_initiated: 0.30,
+        bank_spread: 0.35,
+    };
+    (approval, Latency { median_ms: 520.0, sigma: 0.50 })
 }
 
 /// Strong on foreign cards and dollars, weak on instalments.
@@ -118,23 +146,6 @@ fn domestic() -> (Approval, Latency) {
         bank_spread: 0.35,
     };
     (approval, Latency { median_ms: 650.0, sigma: 0.55 })
-}
-
-/// No strong side but debit and merchant-initiated payments.
-fn balanced() -> (Approval, Latency) {
-    let approval = Approval {
-        intercept: 1.75,
-        domestic: 0.05,
-        foreign: 0.05,
-        usd: 0.0,
-        mastercard: -0.15,
-        debit: 0.20,
-        amount_slope: -0.05,
-        installments: -0.10,
-        merchant_initiated: 0.30,
-        bank_spread: 0.35,
-    };
-    (approval, Latency { median_ms: 520.0, sigma: 0.50 })
 }
 
 /// The acquirer of a single scheme, which is its own issuer: few declines.

@@ -120,7 +120,7 @@ impl Reality {
     /// The PSP with the highest approval probability now; the first in the list when several have it.
     pub fn oracle(&self, payment: &Payment, at: EpochMs) -> Option<&PspId> {
         let mut best: Option<(usize, f64)> = None;
-        for index in (0..self.psps.len()).filter(|&index| self.psps[index].takes(&payment.card.brand)) {
+        for index in (0..self.psps.len()).filter(|&index| self.psps[index].takes(payment)) {
             let approve = self.chances(index, payment, at).odds.approve;
             if best.is_none_or(|(_, highest)| approve > highest) {
                 best = Some((index, approve));
@@ -208,7 +208,7 @@ impl Reality {
     fn chances(&self, index: usize, payment: &Payment, at: EpochMs) -> Chances<'_> {
         let psp = &self.psps[index];
         let effect = Effect::of(&self.scenario.outages, &psp.id, payment, at - self.start_at);
-        if !psp.takes(&payment.card.brand) {
+        if !psp.takes(payment) {
             let odds = Odds { approve: 0.0, decline: 1.0, fail: 0.0 };
             return Chances { odds, unspoilt: 0.0, erring: 0.0, stalling: 0.0, effect, refused: true };
         }
@@ -282,7 +282,7 @@ struct Chances<'a> {
     erring: f64,
     stalling: f64,
     effect: Effect<'a>,
-    /// The PSP does not take the card.
+    /// The PSP does not take the payment.
     refused: bool,
 }
 

@@ -13,7 +13,7 @@ pub trait StaticRoute {
     fn order(&self, payment: &Payment) -> Vec<PspId>;
 }
 
-/// A weighted split by a hash of the payment, among the PSPs that take its brand. A PSP of one brand gets all of that brand.
+/// A weighted split by a hash of the payment, among the PSPs that take it. A PSP of one brand gets all of that brand.
 #[derive(Clone, Debug)]
 pub struct WeightedRoute {
     psps: Vec<(SimPsp, u32)>,
@@ -30,9 +30,8 @@ impl WeightedRoute {
 
 impl StaticRoute for WeightedRoute {
     fn order(&self, payment: &Payment) -> Vec<PspId> {
-        let brand = payment.card.brand.as_str();
-        let mut takers: Vec<&(SimPsp, u32)> = self.psps.iter().filter(|(psp, _)| psp.takes(brand)).collect();
-        if let Some((own, _)) = takers.iter().find(|(psp, _)| psp.brands.len() == 1) {
+        let mut takers: Vec<&(SimPsp, u32)> = self.psps.iter().filter(|(psp, _)| psp.takes(payment)).collect();
+        if let Some((own, _)) = takers.iter().find(|(psp, _)| psp.is_own_scheme()) {
             return vec![own.id.clone()];
         }
         takers.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));

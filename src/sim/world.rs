@@ -56,6 +56,14 @@ impl WorldSettings {
             decision_deadline_ms: 5_000,
         }
     }
+
+    /// The PSPs that compete for payments, those with most of the static split first: whom a built-in scenario hits.
+    pub fn psps_by_traffic(&self) -> Vec<PspId> {
+        let weight = |psp: &PspId| self.static_split.iter().find(|share| share.psp == *psp).map_or(0, |share| share.weight);
+        let mut open: Vec<PspId> = self.psps.iter().filter(|psp| !psp.is_own_scheme()).map(|psp| psp.id.clone()).collect();
+        open.sort_by_key(|psp| Reverse(weight(psp)));
+        open
+    }
 }
 
 /// Who routes.
