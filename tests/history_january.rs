@@ -1,5 +1,12 @@
 //! History files through the shipped mappings: the routing log of January 2019 against counts made here in another way, and
 //! small made-up files of the source views.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "the helpers of tests are tests"
+)]
 
 use smartrouter::domain::payment::{Algorithm, HardSoft, InstallmentKind, Status};
 use smartrouter::engine::settings::{Merchant, Psp};

@@ -26,31 +26,27 @@ pub(super) fn draft(mapping: &Mapping, cells: &[Cell]) -> Result<Draft, String> 
             Source::Constant(text) => Ok(Told::Text(text.clone())),
             Source::Column(index) => read_cell(mapping, field, cells.get(*index).unwrap_or(&Cell::Empty)),
         };
-        let (text, result) = match told {
-            Ok(Told::Text(text)) => {
-                let result = put(field, &text, mapping.zone, &mut draft);
-                (text, result)
+        let (text, result) = match (told, field.target.set) {
+            (Ok(Told::Instant(at)), Set::Time(set)) => {
+                set(&mut draft, at);
+                continue;
             }
-            Ok(Told::Instant(at)) => match field.target.set {
-                Set::Time(set) => {
-                    set(&mut draft, at);
-                    continue;
-                }
-                _ => {
-                    let text = instant_text(at);
-                    let result = put(field, &text, mapping.zone, &mut draft);
-                    (text, result)
-                }
-            },
-            Ok(Told::Nothing) if is_required(field) => {
+            (Ok(Told::Instant(at)), _) => put_text(field, instant_text(at), mapping.zone, &mut draft),
+            (Ok(Told::Text(text)), _) => put_text(field, text, mapping.zone, &mut draft),
+            (Ok(Told::Nothing), _) if is_required(field) => {
                 (String::new(), Err("has no value, and the mapping no default".to_owned()))
             }
-            Ok(Told::Nothing) => continue,
-            Err((text, rule)) => (text, Err(rule)),
+            (Ok(Told::Nothing), _) => continue,
+            (Err((text, rule)), _) => (text, Err(rule)),
         };
         result.map_err(|rule| reason(mapping, field, &text, &rule))?;
     }
     Ok(draft)
+}
+
+fn put_text(field: &Field, text: String, zone: Tz, draft: &mut Draft) -> (String, Result<(), String>) {
+    let result = put(field, &text, zone, draft);
+    (text, result)
 }
 
 fn is_required(field: &Field) -> bool {

@@ -105,7 +105,7 @@ fn passes_luhn(bytes: &[u8], places: &[usize]) -> bool {
     let digit = |place: &usize| u32::from(bytes[*place] - b'0');
     let doubled = |d: u32| if d > 4 { 2 * d - 9 } else { 2 * d };
     let sum: u32 = places.iter().rev().map(digit).enumerate().map(|(i, d)| if i % 2 == 0 { d } else { doubled(d) }).sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl ParquetRows {
 
     fn open_trusted(opened: File, columns: &[String], file: String) -> Result<Self, HistoryError> {
         let problem = |problem: String| HistoryError::Format { file: file.clone(), problem };
-        let bytes_total = opened.metadata().map(|meta| meta.len()).unwrap_or(0);
+        let bytes_total = opened.metadata().map_or(0, |meta| meta.len());
         let reader =
             SerializedFileReader::new(opened).map_err(|error| problem(format!("is not a readable Parquet file: {error}")))?;
         let metadata = reader.metadata().file_metadata();
