@@ -3,7 +3,7 @@
 use super::Verdict;
 use super::context;
 use super::globals::Globals;
-use super::screen::Screen;
+use super::screen::{self, Screen};
 use anyhow::Result;
 use clap::Subcommand;
 use serde_json::json;
@@ -22,7 +22,7 @@ pub(super) fn run(globals: &Globals, command: &Command) -> Result<Verdict> {
     match command {
         Command::Print => {
             let format = if screen.is_json() { Format::Json } else { Format::Table };
-            screen.raw(&format!("{}\n", context::load(globals)?.print(format).trim_end()))?;
+            screen::print(&format!("{}\n", context::load(globals)?.print(format).trim_end()))?;
             Ok(Verdict::Done)
         }
         Command::Check => check(globals, &screen),
