@@ -1,5 +1,7 @@
 //! What one decision costs, with the shipped example and four PSPs in every segment of the payment.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot be set up is to stop")]
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use smartrouter::config::{Config, LoadOptions};
 use smartrouter::domain::payment::RoutingRequest;

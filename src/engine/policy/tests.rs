@@ -3,6 +3,7 @@
 use super::fixtures::{Case, NOW, psps, request, segment_of, settings, split, state, texts, usual};
 use super::rules::matches;
 use super::{DecideInput, Router, decide};
+use crate::domain::PspId;
 use crate::domain::decision::RoutingDecision;
 use crate::domain::payment::{CardType, Initiator, InstallmentKind, Installments, Payment, Status};
 use crate::domain::psp::HealthState::{Degraded, Down, Recovering, Up};
@@ -16,7 +17,7 @@ fn line(decision: &RoutingDecision) -> String {
     let name = |value: Value| value.as_str().unwrap().to_owned();
     let mut words = vec![name(serde_json::to_value(decision.decided_by).unwrap())];
     if let Some(rule) = &decision.rule_id {
-        words[0] += &format!(":{rule}");
+        words[0] = format!("{}:{rule}", words[0]);
     }
     words.extend(decision.ranked.iter().map(|ranked| ranked.psp_id.to_string()));
     let skipped: Vec<String> = decision
@@ -264,9 +265,9 @@ fn recovering_psps_get_samples_at_their_rate() {
     }
     // 1,000 expected, standard deviation 27.
     assert!((850..=1_150).contains(&samples), "{samples}");
-    let sampled = (0..).map(case).find(|case| case.decide().decision.ranked[0].psp_id.as_str() == "beta").unwrap();
-    check_reasons(&sampled, 0, &["sample at rate 0.25", "RECOVERING"]);
-    let tried = sampled.tried("beta", Status::Declined, "05");
+    let hit = (0..100).map(case).find(|case| case.decide().decision.ranked[0].psp_id.as_str() == "beta").unwrap();
+    check_reasons(&hit, 0, &["sample at rate 0.25", "RECOVERING"]);
+    let tried = hit.tried("beta", Status::Declined, "05");
     check(&tried, "WINDOWED_RATE gamma alpha | amex NOT_ELIGIBLE, beta RECOVERING(ALL)");
 }
 
@@ -316,12 +317,15 @@ fn the_retry_plan_follows_what_happened() {
         (usual().settings(|s| s.retry.attempts_max = 1), false, None, "", "retry.attempts_max is 1"),
     ] {
         let plan = case.decide().decision.retry;
-        let psps: Vec<&str> = plan.psp_order.iter().map(|psp| psp.as_str()).collect();
+        let psps: Vec<&str> = plan.psp_order.iter().map(PspId::as_str).collect();
         let waits = plan.not_before.map(|at| at - NOW);
         assert_eq!((plan.should_retry, waits, psps.join(" ").as_str()), (should_retry, wait_ms, order), "{}", plan.reason);
         assert!(plan.reason.contains(needle), "{needle:?} is not in {:?}", plan.reason);
     }
 }
+
+/// Sets conditions.
+type Change<'a> = &'a dyn Fn(&mut Conditions);
 
 #[test]
 fn conditions_hold_when_all_of_them_do() {
@@ -334,7 +338,7 @@ fn conditions_hold_when_all_of_them_do() {
         matches(&when, &payment)
     };
     let range = |from: &str, to: &str| Some(vec![BinRange { from: from.into(), to: to.into() }]);
-    let cases: &[(bool, &dyn Fn(&mut Conditions))] = &[
+    let cases: &[(bool, Change<'_>)] = &[
         (true, &|_| ()),
         (true, &|c| c.brands = Some(texts(&["MASTERCARD", "VISA"]))),
         (false, &|c| c.brands = Some(Vec::new())),
