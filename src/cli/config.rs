@@ -30,13 +30,10 @@ pub(super) fn run(globals: &Globals, command: &Command) -> Result<Verdict> {
 }
 
 fn check(globals: &Globals, screen: &Screen) -> Result<Verdict> {
-    let error = match context::load(globals) {
-        Ok(_) => {
-            screen.say("the configuration is well")?;
-            screen.object(&json!({"ok": true, "problems": []}))?;
-            return Ok(Verdict::Done);
-        }
-        Err(error) => error,
+    let Err(error) = context::load(globals) else {
+        screen.say("the configuration is well")?;
+        screen.object(&json!({"ok": true, "problems": []}))?;
+        return Ok(Verdict::Done);
     };
     // What cannot be read at all is a failure; what was read and is wrong is a finding.
     let Some(ConfigError::Problems(problems)) = error.downcast_ref() else { return Err(error) };
