@@ -70,9 +70,7 @@ impl Context {
 
     /// The dead-letter topics of the inputs.
     pub(super) fn dead_letter_topics(&self) -> Vec<String> {
-        [topics::PAYMENT_ATTEMPTS, topics::PAYMENT_OUTCOMES, topics::ROUTING_REQUESTS]
-            .map(|input| self.topic(&format!("{input}.dlq")))
-            .to_vec()
+        topics::INPUTS.map(|input| self.topic(&topics::dead_letters_of(input))).to_vec()
     }
 
     pub(super) fn state_dir(&self) -> &Path {
@@ -84,7 +82,7 @@ impl Context {
         self.state_dir().join("log")
     }
 
-    /// Opens the log that the configuration names. A Kafka that is not there shows at the first call, not here.
+    /// Opens the log that the configuration names; a Kafka that does not answer is an error.
     pub(super) fn log(&self) -> Result<Arc<dyn EventLog>> {
         Ok(match self.config().runtime.log {
             LogKind::Kafka => Arc::new(KafkaLog::connect(self.kafka_options())?),
@@ -94,12 +92,15 @@ impl Context {
 
     fn kafka_options(&self) -> KafkaOptions {
         let kafka = &self.config().kafka;
+        let milliseconds = |configured: u64| u32::try_from(configured).unwrap_or(u32::MAX);
+        let transaction_timeout_ms = milliseconds(kafka.transaction_timeout_ms);
         KafkaOptions {
-            bootstrap: kafka.bootstrap_servers.clone(),
             properties: kafka.properties.clone(),
-            session_timeout_ms: kafka.session_timeout_ms,
-            transaction_timeout_ms: kafka.transaction_timeout_ms,
-            ..KafkaOptions::default()
+            session_timeout_ms: milliseconds(kafka.session_timeout_ms),
+            transaction_timeout_ms,
+            // A commit is given up before the broker gives it up.
+            commit_watchdog_ms: transaction_timeout_ms / 2,
+            ..KafkaOptions::new(&kafka.bootstrap_servers)
         }
     }
 

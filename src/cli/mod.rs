@@ -21,8 +21,7 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use context::{Context, Talk};
-use globals::{Globals, OutputFormat};
-use screen::Screen;
+use globals::Globals;
 use std::process::ExitCode;
 
 /// A payment router: reads attempts, outcomes and routing requests from Kafka, knows how every PSP is doing, and answers.
@@ -75,13 +74,12 @@ const FOUND: u8 = 3;
 pub(crate) fn main() -> ExitCode {
     // Wrong use ends here, with 2.
     let cli = Cli::parse();
-    let screen = Screen::new(cli.globals.output);
     match run(cli) {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
         Ok(Verdict::Found) => ExitCode::from(FOUND),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            screen.remark(format!("error: {}", describe(&error)));
+            screen::remark(format!("error: {}", describe(&error)));
             ExitCode::from(FAILED)
         }
     }
@@ -91,7 +89,7 @@ fn run(cli: Cli) -> Result<Verdict> {
     if let Command::Completions { shell } = cli.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "smartrouter", &mut script);
-        Screen::new(OutputFormat::Table).raw(&String::from_utf8_lossy(&script))?;
+        screen::print(&String::from_utf8_lossy(&script))?;
         return Ok(Verdict::Done);
     }
     if let Command::Config(command) = cli.command {
@@ -132,6 +130,7 @@ fn describe(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::globals::OutputFormat;
     use super::*;
     use anyhow::anyhow;
 
