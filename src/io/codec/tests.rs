@@ -126,7 +126,11 @@ fn read_foreign(change: impl Fn(&mut Vec<Value>), datum: &Value) -> Result<Payme
     codec.decode(&[&[0, 0, 0, 0, 100], body.as_slice()].concat())
 }
 
-fn field(fields: &mut [Value], name: &str) -> usize {
+fn without(fields: &mut Vec<Value>, name: &str) {
+    fields.retain(|field| field["name"] != name);
+}
+
+fn field(fields: &[Value], name: &str) -> usize {
     fields.iter().position(|f| f["name"] == name).unwrap()
 }
 
@@ -143,7 +147,7 @@ fn a_writer_with_more_fewer_or_reordered_fields_is_read() {
     let mut fewer = full.clone();
     fewer.as_object_mut().unwrap().remove("error_code");
     let want = PaymentOutcome { error_code: None, ..outcome() };
-    assert_eq!(read_foreign(|f| drop(f.remove(field(f, "error_code"))), &fewer), Ok(want), "fewer");
+    assert_eq!(read_foreign(|f| without(f, "error_code"), &fewer), Ok(want), "fewer");
 
     let narrower = |f: &mut Vec<Value>| {
         let at = field(f, "latency_ms");
@@ -158,7 +162,7 @@ fn a_writer_with_more_fewer_or_reordered_fields_is_read() {
 fn a_writer_without_a_required_field_is_refused() {
     let mut datum = serde_json::to_value(outcome()).unwrap();
     datum.as_object_mut().unwrap().remove("payment_id");
-    let got = read_foreign(|f| drop(f.remove(field(f, "payment_id"))), &datum).unwrap_err();
+    let got = read_foreign(|f| without(f, "payment_id"), &datum).unwrap_err();
     let detail = "missing field `payment_id`".to_owned();
     assert_eq!(got, CodecError::Malformed { record: "PaymentOutcome", id: 100, detail });
 }
