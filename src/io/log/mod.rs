@@ -1,7 +1,7 @@
 //! The event log as a port: what the runtime needs of Kafka, and no more.
 //!
 //! Owns the words (record, output, assignment, transaction) and the promises that an adapter has to keep; the conformance
-//! suite in `tests/log_conformance.rs` holds both adapters to them. Never interprets a record's bytes.
+//! suite in `tests/log_conformance/` holds both adapters to them. Never interprets a record's bytes.
 //! Neighbours: `runtime` above, `kafka` and `embedded` below.
 //!
 //! Promises of every adapter:
