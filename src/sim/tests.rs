@@ -172,6 +172,25 @@ fn the_merchant_is_a_mexican_airline() {
 }
 
 #[test]
+fn customers_remember_their_orders() {
+    let (events, _) = play_open(WorldSettings { customers: 50, ..open(16, 4, 500.0) });
+    let mut last: HashMap<String, (EpochMs, f64)> = HashMap::new();
+    let mut seen_again = 0;
+    for request in requests(&events).into_iter().filter(|r| r.request_id.ends_with("-r1")) {
+        let customer = request.payment.customer.as_ref().unwrap();
+        let (recency, frequency) = (customer.rfm_recency.unwrap(), customer.rfm_frequency.unwrap());
+        if let Some((before, orders)) =
+            last.insert(request.payment.customer_id.clone().unwrap(), (request.requested_at, frequency))
+        {
+            assert_eq!(frequency, orders + 1.0);
+            assert!((recency - (request.requested_at - before) as f64 / 86_400_000.0).abs() <= 0.05, "{recency} days");
+            seen_again += 1;
+        }
+    }
+    assert!(seen_again > 500, "{seen_again}");
+}
+
+#[test]
 fn results_follow_the_odds() {
     let (events, world) = play_open(open(3, 6, 4_000.0));
     for psp in world.reality().psps() {
