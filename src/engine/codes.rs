@@ -1,8 +1,8 @@
 //! The error-code table: what a PSP's code means, and whether a result counts against the PSP.
 
 use super::settings::{Blame, ErrorCode};
-use crate::domain::payment::{HardSoft, PaymentOutcome, Status};
 use crate::domain::PspId;
+use crate::domain::payment::{HardSoft, PaymentOutcome, Status};
 use std::collections::HashMap;
 
 /// Looks codes up: a PSP's own entry first, then the one for all PSPs.
@@ -19,9 +19,13 @@ pub enum Verdict {
     SoftDecline,
     HardDecline,
     /// No answer in time.
-    Timeout { persistent: bool },
+    Timeout {
+        persistent: bool,
+    },
     /// The PSP or the network failed.
-    TechnicalError { persistent: bool },
+    TechnicalError {
+        persistent: bool,
+    },
 }
 
 impl CodeTable {
@@ -48,11 +52,16 @@ impl CodeTable {
     /// the network; a code that the table does not know leaves the PSP's word (`hard_soft`, `status`) standing, and an
     /// unknown technical error counts as persistent, because it is more often than not.
     pub fn verdict(&self, outcome: &PaymentOutcome) -> Verdict {
-        let known = outcome.error_code.as_deref().and_then(|code| self.find(&outcome.psp_id, code));
+        self.judge(&outcome.psp_id, outcome.status, outcome.error_code.as_deref(), outcome.hard_soft)
+    }
+
+    /// As `verdict`, for whoever holds the parts of a result and not the whole outcome.
+    pub fn judge(&self, psp: &PspId, status: Status, code: Option<&str>, said: Option<HardSoft>) -> Verdict {
+        let known = code.and_then(|code| self.find(psp, code));
         let persistent = known.is_none_or(|code| code.persistent);
         let blamed = known.is_some_and(|code| matches!(code.blame, Blame::Psp | Blame::Network));
-        let hard = known.and_then(|code| code.hard_soft).or(outcome.hard_soft) == Some(HardSoft::Hard);
-        match outcome.status {
+        let hard = known.and_then(|code| code.hard_soft).or(said) == Some(HardSoft::Hard);
+        match status {
             Status::Approved => Verdict::Approved,
             Status::Timeout => Verdict::Timeout { persistent },
             Status::Error | Status::Unknown => Verdict::TechnicalError { persistent },

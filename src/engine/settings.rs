@@ -1,13 +1,12 @@
 //! What configuration says to the engine: thresholds, merchants, PSPs, rules. Plain values, passed as arguments, never global.
 //!
-//! The defaults and what moving each value does are documented in `src/config/default.toml`. `check` finds what no single
-//! type can: values out of range, references to PSPs that do not exist.
+//! The defaults and what moving each value does are documented in `src/config/default.toml`. `config` refuses what no single type
+//! can: values out of range, references to PSPs that do not exist.
 
 use crate::domain::payment::{CardType, HardSoft, InstallmentKind, Initiator};
 use crate::domain::psp::SegmentKind;
 use crate::domain::PspId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// All that `observe`, `merge` and `decide` read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -247,6 +246,3 @@ pub enum Blame {
     Merchant,
     Cardholder,
 }
-
-/// Fees by currency and PSP, as looked up when ranking by value.
-pub type FeesByPsp = BTreeMap<PspId, Vec<Fee>>;

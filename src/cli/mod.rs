@@ -1,0 +1,165 @@
+//! The command line: what can be asked, how the answer is printed, and how the process ends.
+//!
+//! Owns argument parsing, exit codes (0 done, 1 failed, 2 wrong use, 3 a check found something) and all printing (`screen`).
+//! Never decides anything about payments. Uses every layer of the library; nothing uses it.
+
+mod globals;
+mod screen;
+mod context;
+mod signals;
+mod scan;
+mod config;
+mod topics;
+mod check;
+mod lag;
+mod psp;
+mod dlq;
+mod reset;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use context::{Context, Talk};
+use globals::{Globals, OutputFormat};
+use screen::Screen;
+use std::process::ExitCode;
+
+/// A payment router: reads attempts, outcomes and routing requests from Kafka, knows how every PSP is doing, and answers.
+#[derive(Debug, Parser)]
+#[command(name = "smartrouter", version, arg_required_else_help = true, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compare the topics with their declarations, create what is missing
+    #[command(subcommand)]
+    Topics(topics::Command),
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Check brokers, topics, schema registry and state directory
+    Check,
+    /// How far the group is behind, by partition
+    Lag,
+    /// States of the PSPs
+    #[command(subcommand)]
+    Psp(psp::Command),
+    /// Dead letters: list, show, send again
+    #[command(subcommand)]
+    Dlq(dlq::Command),
+    /// Remove the local state of this instance; it is rebuilt from the changelog topics
+    Reset(reset::Options),
+    /// Completions for a shell
+    Completions { shell: Shell },
+}
+
+/// How a command ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Done,
+    /// A check found something.
+    Found,
+}
+
+const FAILED: u8 = 1;
+const FOUND: u8 = 3;
+
+pub(crate) fn main() -> ExitCode {
+    // Wrong use ends here, with 2.
+    let cli = Cli::parse();
+    let screen = Screen::new(cli.globals.output);
+    match run(cli) {
+        Ok(Verdict::Done) => ExitCode::SUCCESS,
+        Ok(Verdict::Found) => ExitCode::from(FOUND),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            screen.remark(format!("error: {}", describe(&error)));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Verdict> {
+    if let Command::Completions { shell } = cli.command {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "smartrouter", &mut script);
+        Screen::new(OutputFormat::Table).raw(&String::from_utf8_lossy(&script))?;
+        return Ok(Verdict::Done);
+    }
+    if let Command::Config(command) = cli.command {
+        return config::run(&cli.globals, &command);
+    }
+    let context = Context::load(&cli.globals, Talk::Little)?;
+    match cli.command {
+        Command::Topics(command) => topics::run(&context, command),
+        Command::Check => check::run(&context),
+        Command::Lag => lag::show(&context),
+        Command::Psp(command) => psp::run(&context, &command),
+        Command::Dlq(command) => dlq::run(&context, command),
+        Command::Reset(options) => reset::run(&context, &options),
+        Command::Config(_) | Command::Completions { .. } => Ok(Verdict::Done),
+    }
+}
+
+/// The reader of our output has gone (`smartrouter ... | head`): nothing is wrong.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    error.chain().any(|cause| io(cause) == Some(std::io::ErrorKind::BrokenPipe))
+}
+
+/// What went wrong, and its causes, each said once.
+fn describe(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn globals_may_stand_anywhere_and_become_overrides() {
+        let words = ["smartrouter", "-b", "h:1", "lag", "--topic-prefix", "p.", "-X", "a.b=c=d", "-vv", "--output", "json"];
+        let cli = Cli::try_parse_from(words).unwrap();
+        let overrides = cli.globals.overrides();
+        for (key, value) in [
+            ("kafka.bootstrap_servers", "h:1"),
+            ("topics.prefix", "p."),
+            ("kafka.properties.a.b", "c=d"),
+            ("telemetry.log_level", "trace"),
+        ] {
+            assert!(overrides.iter().any(|(k, v)| k == key && v == value), "{key}: {overrides:?}");
+        }
+        assert_eq!(cli.globals.output, OutputFormat::Json);
+        assert!(Cli::try_parse_from(["smartrouter", "lag", "--brokers", "h:1"]).is_ok());
+        assert_eq!(Cli::try_parse_from(["smartrouter", "--no-such-flag", "lag"]).unwrap_err().exit_code(), 2);
+        assert_eq!(Cli::try_parse_from(["smartrouter", "lag", "-X", "novalue"]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let io = || std::io::Error::other("disk full");
+        assert_eq!(describe(&anyhow::Error::new(io()).context("cannot write x")), "cannot write x: disk full");
+        assert_eq!(describe(&anyhow::Error::new(io()).context("cannot write x: disk full")), "cannot write x: disk full");
+        assert!(is_broken_pipe(&anyhow::Error::new(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).context("printing")));
+        assert!(!is_broken_pipe(&anyhow!("no")));
+    }
+}

@@ -1,0 +1,143 @@
+//! The door through which everything is printed: results to stdout (as a table, or as JSON), remarks to stderr.
+//!
+//! With `--output json` the last line on stdout is one JSON object or array, and nothing for people goes there.
+
+use super::globals::OutputFormat;
+use anyhow::Result;
+use chrono::{DateTime, SecondsFormat};
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+use serde_json::Value;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+/// One column of a table: its title, where its value lies in a row (a JSON pointer), and how it is shown.
+pub(super) struct Column {
+    pub(super) title: &'static str,
+    pub(super) pointer: &'static str,
+    pub(super) show: fn(&Value) -> String,
+}
+
+impl Column {
+    pub(super) const fn new(title: &'static str, pointer: &'static str) -> Self {
+        Self { title, pointer, show: text }
+    }
+
+    pub(super) const fn shown(title: &'static str, pointer: &'static str, show: fn(&Value) -> String) -> Self {
+        Self { title, pointer, show }
+    }
+}
+
+/// Text as it is, an absent value as `-`.
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => one_line(text),
+        other => other.to_string(),
+    }
+}
+
+/// Milliseconds since 1970 as a UTC time.
+pub(super) fn time(value: &Value) -> String {
+    let time = value.as_i64().and_then(DateTime::from_timestamp_millis);
+    time.map_or_else(|| "-".to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
+/// 0–1 as per cent.
+pub(super) fn percent(value: &Value) -> String {
+    value.as_f64().map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0))
+}
+
+/// What was read from a topic is shown without control characters: it may come from anyone.
+pub(super) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+pub(super) struct Screen {
+    format: OutputFormat,
+}
+
+impl Screen {
+    pub(super) fn new(format: OutputFormat) -> Self {
+        Self { format }
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.format == OutputFormat::Json
+    }
+
+    /// A line of the result for people; with `--output json` it is left out.
+    pub(super) fn say(&self, line: impl Display) -> Result<()> {
+        if self.is_json() { Ok(()) } else { self.raw(&format!("{line}\n")) }
+    }
+
+    /// A remark: not part of the result.
+    pub(super) fn remark(&self, line: impl Display) {
+        // Nobody is left to be told when stderr is gone.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+
+    /// Rows as a table, or as one JSON array. `none` says in words that there are none.
+    pub(super) fn rows<T: Serialize>(&self, columns: &[Column], rows: &[T], none: &str) -> Result<()> {
+        if self.is_json() {
+            return self.raw(&format!("{}\n", serde_json::to_string(rows)?));
+        }
+        if rows.is_empty() {
+            return self.say(none);
+        }
+        let rows: Vec<Value> = rows.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+        self.raw(&format!("{}\n", table(columns, &rows, std::io::stdout().is_terminal())))
+    }
+
+    /// The result as one JSON object; for people the command has said it in words.
+    pub(super) fn object<T: Serialize>(&self, result: &T) -> Result<()> {
+        if self.is_json() { self.raw(&format!("{}\n", serde_json::to_string(result)?)) } else { Ok(()) }
+    }
+
+    /// Bytes of a result as they are.
+    pub(super) fn raw(&self, text: &str) -> Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        Ok(stdout.flush()?)
+    }
+}
+
+fn table(columns: &[Column], rows: &[Value], fit: bool) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_header(columns.iter().map(|column| column.title));
+    if fit {
+        table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    }
+    for row in rows {
+        let cell = |column: &Column| (column.show)(row.pointer(column.pointer).unwrap_or(&Value::Null));
+        table.add_row(columns.iter().map(cell));
+    }
+    for (index, column) in columns.iter().enumerate() {
+        let numeric = rows.iter().all(|row| row.pointer(column.pointer).is_none_or(|it| it.is_number() || it.is_null()));
+        if let (true, Some(it)) = (numeric, table.column_mut(index)) {
+            it.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for it in table.column_iter_mut() {
+        it.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_are_shown_for_people() {
+        let rows = [json!({"a": "x\u{1b}[2J\ny", "b": {"c": 0.125}, "t": 0}), json!({"a": null, "b": {}})];
+        let columns = [Column::new("A", "/a"), Column::shown("C", "/b/c", percent), Column::shown("T", "/t", time)];
+        let shown = table(&columns, &rows, false);
+        let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["A", "C", "T"]);
+        assert_eq!(lines[1], ["x", "[2J", "y", "12.5", "%", "1970-01-01T00:00:00Z"]);
+        assert_eq!(lines[2], ["-", "-", "-"]);
+    }
+}

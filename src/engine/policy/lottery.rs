@@ -1,0 +1,76 @@
+//! Orders of PSPs with their exact odds, so that every decision can state its propensities.
+
+use crate::domain::PspId;
+use crate::engine::hashing::unit_interval;
+
+/// All orders that the policy could have given this payment, had its hash been another, and the one that it drew.
+#[derive(Clone, Debug)]
+pub(super) struct Lottery {
+    /// (probability, order); the probabilities add up to 1.
+    outcomes: Vec<(f64, Vec<PspId>)>,
+    drawn: usize,
+}
+
+impl Lottery {
+    pub(super) fn certain(order: Vec<PspId>) -> Self {
+        Self { outcomes: vec![(1.0, order)], drawn: 0 }
+    }
+
+    /// `drawn` is an index of `outcomes`, which is not empty.
+    pub(super) fn new(outcomes: Vec<(f64, Vec<PspId>)>, drawn: usize) -> Self {
+        Self { outcomes, drawn }
+    }
+
+    pub(super) fn drawn(&self) -> &[PspId] {
+        self.outcomes.get(self.drawn).map_or(&[], |(_, order)| order)
+    }
+
+    pub(super) fn reorder(&mut self, reorder: impl Fn(&mut Vec<PspId>)) {
+        self.outcomes.iter_mut().for_each(|(_, order)| reorder(order));
+    }
+
+    /// The probability that `psp` stands at `rank` (0 is first).
+    pub(super) fn propensity(&self, psp: &PspId, rank: usize) -> f64 {
+        let at_rank = self.outcomes.iter().filter(|(_, order)| order.get(rank) == Some(psp));
+        at_rank.map(|(probability, _)| probability).sum::<f64>().min(1.0)
+    }
+
+    /// Every PSP of any outcome: the drawn order first, then those that only other draws know.
+    pub(super) fn everyone(&self) -> Vec<PspId> {
+        let mut all = self.drawn().to_vec();
+        for psp in self.outcomes.iter().flat_map(|(_, order)| order) {
+            if !all.contains(psp) {
+                all.push(psp.clone());
+            }
+        }
+        all
+    }
+
+    /// Puts one of `psps` first with probability `rate`: each is asked in turn, the first that is hit is taken. Returns the one
+    /// that this payment drew. `chance` is (salt, id of the payment).
+    pub(super) fn sample(&mut self, psps: &[PspId], rate: f64, chance: (&str, &str)) -> Option<PspId> {
+        if psps.is_empty() || rate <= 0.0 {
+            return None;
+        }
+        let hit = psps.iter().position(|psp| unit_interval(chance.0, &format!("{}/{psp}", chance.1)) < rate);
+        let mut sampled = Vec::with_capacity(self.outcomes.len() * (psps.len() + 1));
+        let mut drawn = 0;
+        for (index, (probability, order)) in self.outcomes.iter().enumerate() {
+            let mut missed = *probability;
+            for (turn, psp) in psps.iter().enumerate() {
+                let with_sample = std::iter::once(psp).chain(order.iter().filter(|other| *other != psp)).cloned().collect();
+                if index == self.drawn && hit == Some(turn) {
+                    drawn = sampled.len();
+                }
+                sampled.push((missed * rate, with_sample));
+                missed *= 1.0 - rate;
+            }
+            if index == self.drawn && hit.is_none() {
+                drawn = sampled.len();
+            }
+            sampled.push((missed, order.clone()));
+        }
+        *self = Self { outcomes: sampled, drawn };
+        hit.map(|turn| psps[turn].clone())
+    }
+}

@@ -1,0 +1,86 @@
+//! What the decision may know of the PSPs: the published state of each segment, as of one moment.
+
+use crate::domain::PspId;
+use crate::domain::psp::{HealthState, PspState, Segment};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The latest `psp.states` record of a segment, if there is one. The runtime's global table is one; `StaticView` another.
+pub trait PspView {
+    fn state(&self, psp: &PspId, segment: &Segment) -> Option<Arc<PspState>>;
+}
+
+/// A view that does not change: for replay, explanation and tests.
+#[derive(Clone, Debug, Default)]
+pub struct StaticView {
+    states: HashMap<PspId, HashMap<Segment, Arc<PspState>>>,
+}
+
+impl StaticView {
+    pub fn insert(&mut self, state: PspState) {
+        self.states.entry(state.psp_id.clone()).or_default().insert(state.segment.clone(), Arc::new(state));
+    }
+}
+
+impl FromIterator<PspState> for StaticView {
+    fn from_iter<I: IntoIterator<Item = PspState>>(states: I) -> Self {
+        let mut view = Self::default();
+        states.into_iter().for_each(|state| view.insert(state));
+        view
+    }
+}
+
+impl PspView for StaticView {
+    fn state(&self, psp: &PspId, segment: &Segment) -> Option<Arc<PspState>> {
+        self.states.get(psp)?.get(segment).cloned()
+    }
+}
+
+/// How one PSP stands for one payment: the states of the segments that the payment belongs to, read once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
+    /// `ALL` first, then in configured order; segments that nothing is known of are left out.
+    pub(super) known: Vec<Arc<PspState>>,
+}
+
+impl Standing {
+    pub(super) fn read(view: &dyn PspView, psp: &PspId, segments: &[Segment]) -> Self {
+        Self { known: segments.iter().filter_map(|segment| view.state(psp, segment)).collect() }
+    }
+
+    /// The segment that is worst off; of equals the first. None: nothing is known, which counts as UP.
+    pub(super) fn worst(&self) -> Option<&PspState> {
+        self.known.iter().rev().max_by_key(|state| severity(state.state)).map(AsRef::as_ref)
+    }
+
+    pub(super) fn health(&self) -> HealthState {
+        self.worst().map_or(HealthState::Up, |worst| worst.state)
+    }
+
+    pub(super) fn all(&self) -> Option<&PspState> {
+        self.known.iter().map(AsRef::as_ref).find(|state| state.segment == Segment::all())
+    }
+
+    /// The highest share of time-outs and technical errors in the last 15 minutes over the segments that are not UP.
+    pub(super) fn technical_share(&self) -> f64 {
+        let ailing = self.known.iter().filter(|state| severity(state.state) > 0);
+        ailing.map(|state| technical_share(state)).fold(0.0, f64::max)
+    }
+}
+
+pub(super) fn technical_share(state: &PspState) -> f64 {
+    let window = &state.windows.last_15m;
+    if window.attempts <= 0 {
+        return 0.0;
+    }
+    ((window.timeouts + window.errors) as f64 / window.attempts as f64).clamp(0.0, 1.0)
+}
+
+fn severity(state: HealthState) -> u8 {
+    match state {
+        HealthState::Unknown | HealthState::Up => 0,
+        HealthState::Degraded => 1,
+        HealthState::Recovering => 2,
+        HealthState::Down => 3,
+    }
+}

@@ -1,0 +1,184 @@
+//! Parquet, row by row. A column is a name, or names with dots between them that lead into groups. Only what is mapped is decoded.
+
+use super::{listed, Cell, RawRow};
+use crate::io::history::convert::json_text;
+use crate::io::history::HistoryError;
+use ::parquet::basic::{ConvertedType, LogicalType, TimeUnit};
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use ::parquet::record::reader::RowIter;
+use ::parquet::record::{Field, Row};
+use ::parquet::schema::types::{Type, TypePtr};
+use serde_json::Value;
+use std::fs::File;
+use std::sync::Arc;
+
+pub(in super::super) struct ParquetRows {
+    rows: RowIter<'static>,
+    file: String,
+    columns: Vec<Column>,
+    number: u64,
+    rows_total: u64,
+    bytes_total: u64,
+}
+
+/// Where a column of the mapping is in a row.
+struct Column {
+    /// Names from the top.
+    path: Vec<String>,
+    clock: Clock,
+}
+
+/// What the row API does not tell of a time column.
+#[derive(Clone, Copy, Default)]
+struct Clock {
+    /// Local time, to be read in the mapping's time zone. What has no zone in Parquet's older types counts as UTC.
+    is_local: bool,
+    /// By what its integers are divided to get milliseconds; `None` when they are no times.
+    per_ms: Option<i64>,
+}
+
+impl ParquetRows {
+    pub(super) fn open(opened: File, columns: &[String], file: String) -> Result<Self, HistoryError> {
+        let problem = |problem: String| HistoryError::Format { file: file.clone(), problem };
+        let bytes_total = opened.metadata().map(|meta| meta.len()).unwrap_or(0);
+        let reader = SerializedFileReader::new(opened).map_err(|error| problem(format!("is not a readable Parquet file: {error}")))?;
+        let metadata = reader.metadata().file_metadata();
+        let rows_total = metadata.num_rows().max(0) as u64;
+        let root = metadata.schema_descr().root_schema().clone();
+        let mut projected: Vec<TypePtr> = Vec::new();
+        let mut found = Vec::with_capacity(columns.len());
+        for column in columns {
+            let Some(path) = resolve(root.get_fields(), column) else {
+                let present = listed(root.get_fields().iter().map(|field| field.name()));
+                return Err(HistoryError::MissingColumn { file, column: column.clone(), present });
+            };
+            let Some(top) = root.get_fields().iter().find(|field| Some(field.name()) == path.first().map(|node| node.name())) else {
+                continue;
+            };
+            check_leaves(top).map_err(|leaf| problem(format!("column {column:?} has a type that cannot be read: {leaf}")))?;
+            if !projected.iter().any(|known| known.name() == top.name()) {
+                projected.push(top.clone());
+            }
+            let clock = path.last().map(|leaf| clock(leaf)).unwrap_or_default();
+            found.push(Column { path: path.iter().map(|node| node.name().to_owned()).collect(), clock });
+        }
+        let projection = Type::group_type_builder(root.name()).with_fields(projected).build();
+        let rows = projection
+            .and_then(|projection| RowIter::from_file_into(Box::new(reader)).project(Some(projection)))
+            .map_err(|error| problem(format!("has a schema that cannot be read: {error}")))?;
+        Ok(Self { rows, file, columns: found, number: 0, rows_total, bytes_total })
+    }
+
+    /// Parquet is not read from front to back: the share of rows stands for the share of bytes.
+    pub(super) fn bytes_read(&self) -> u64 {
+        let share = u128::from(self.bytes_total) * u128::from(self.number) / u128::from(self.rows_total.max(1));
+        u64::try_from(share).unwrap_or(u64::MAX).min(self.bytes_total)
+    }
+
+    /// A row that cannot be decoded ends the file: where the next one starts is not known.
+    pub(super) fn next_row(&mut self) -> Result<Option<RawRow>, HistoryError> {
+        match self.rows.next() {
+            None => Ok(None),
+            Some(Ok(row)) => {
+                self.number += 1;
+                let cells = self.columns.iter().map(|column| find(&row, &column.path).map_or(Cell::Empty, |f| cell(f, column.clock)));
+                Ok(Some(RawRow { number: self.number, cells: Ok(cells.collect()), text: None }))
+            }
+            Some(Err(error)) => Err(HistoryError::Format {
+                file: self.file.clone(),
+                problem: format!("cannot be read on after row {}: {error}", self.number),
+            }),
+        }
+    }
+}
+
+/// The types from the top down to the column.
+fn resolve(fields: &[TypePtr], path: &str) -> Option<Vec<Arc<Type>>> {
+    if let Some(field) = fields.iter().find(|field| field.name() == path) {
+        return Some(vec![field.clone()]);
+    }
+    let mut ends = path.rmatch_indices('.');
+    ends.find_map(|(at, _)| {
+        let group = fields.iter().find(|field| field.name() == &path[..at] && field.is_group())?;
+        let mut below = resolve(group.get_fields(), &path[at + 1..])?;
+        below.insert(0, group.clone());
+        Some(below)
+    })
+}
+
+fn clock(leaf: &Type) -> Clock {
+    match leaf.get_basic_info().logical_type_ref() {
+        Some(LogicalType::Timestamp(time)) => {
+            let per_ms = match time.unit {
+                TimeUnit::MILLIS => 1,
+                TimeUnit::MICROS => 1_000,
+                TimeUnit::NANOS => 1_000_000,
+            };
+            Clock { is_local: !time.is_adjusted_to_u_t_c, per_ms: Some(per_ms) }
+        }
+        _ => Clock::default(),
+    }
+}
+
+/// The row API panics at intervals: such a column is refused when the file is opened.
+fn check_leaves(node: &Type) -> Result<(), String> {
+    if node.is_group() {
+        return node.get_fields().iter().try_for_each(|field| check_leaves(field));
+    }
+    match node.get_basic_info().converted_type() {
+        ConvertedType::INTERVAL => Err("INTERVAL".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+fn find<'a>(row: &'a Row, path: &[String]) -> Option<&'a Field> {
+    let (first, rest) = path.split_first()?;
+    let field = row.get_column_iter().find(|(name, _)| *name == first).map(|(_, field)| field)?;
+    match (field, rest) {
+        (_, []) => Some(field),
+        (Field::Group(inner), rest) => find(inner, rest),
+        _ => None,
+    }
+}
+
+fn cell(field: &Field, clock: Clock) -> Cell {
+    match (field, clock.per_ms) {
+        (Field::TimestampMillis(ms), _) => time(*ms, clock.is_local),
+        (Field::TimestampMicros(us), _) => time(us.div_euclid(1_000), clock.is_local),
+        (Field::Long(value), Some(per_ms)) => time(value.div_euclid(per_ms), clock.is_local),
+        (Field::Date(days), _) => time(i64::from(*days) * 86_400_000, true),
+        _ => json_text(&json(field)).map_or(Cell::Empty, Cell::Text),
+    }
+}
+
+fn time(ms: i64, is_local: bool) -> Cell {
+    if is_local { Cell::WallClock(ms) } else { Cell::Instant(ms) }
+}
+
+/// Decimals as texts, exactly; what holds other values as JSON.
+fn json(field: &Field) -> Value {
+    match field {
+        Field::Null => Value::Null,
+        Field::Bool(value) => Value::Bool(*value),
+        Field::Byte(value) => Value::from(*value),
+        Field::Short(value) => Value::from(*value),
+        Field::Int(value) | Field::Date(value) => Value::from(*value),
+        Field::Long(value) | Field::TimestampMillis(value) | Field::TimestampMicros(value) => Value::from(*value),
+        Field::UByte(value) => Value::from(*value),
+        Field::UShort(value) => Value::from(*value),
+        Field::UInt(value) => Value::from(*value),
+        Field::ULong(value) => Value::from(*value),
+        Field::Float16(value) => Value::from(value.to_string()),
+        Field::Float(value) => Value::from(value.to_string()),
+        Field::Double(value) => Value::from(value.to_string()),
+        Field::Str(text) => Value::from(text.as_str()),
+        Field::Bytes(bytes) => Value::from(String::from_utf8_lossy(bytes.data())),
+        Field::Group(row) => Value::Object(row.get_column_iter().map(|(name, field)| (name.clone(), json(field))).collect()),
+        Field::ListInternal(list) => Value::Array(list.elements().iter().map(json).collect()),
+        Field::MapInternal(map) => {
+            let entry = |(key, value): &(Field, Field)| (json_text(&json(key)).unwrap_or_default(), json(value));
+            Value::Object(map.entries().iter().map(entry).collect())
+        }
+        Field::Decimal(_) | Field::TimeMillis(_) | Field::TimeMicros(_) => Value::from(field.to_string()),
+    }
+}
