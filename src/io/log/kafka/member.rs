@@ -1,0 +1,284 @@
+//! A member of a consumer group with its transactional producers.
+//!
+//! Three clients, each with one duty: the membership (joins, heartbeats, rebalances, the group's offsets; fetches nothing), the fetcher,
+//! and two transactors that take turns, because the coordinator needs some milliseconds after a commit before it takes the next
+//! transaction of the same id. With the membership apart from fetching, nothing can be delivered before `start`, and starting one
+//! partition does not disturb the others.
+
+use super::KafkaOptions;
+use super::admin;
+use super::context::{Context, Reach, lock};
+use super::errors::{Meaning, code_of, configuration, meaning};
+use super::fetcher::{Bell, Fetcher, poll_until};
+use super::properties::{self, Role};
+use super::transactor::{self, Transactor};
+use crate::io::log::{GroupMember, LogError, Polled, Position, TopicPartition, Txn, Written};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Role of the membership's client: it collects what rebalances bring.
+#[derive(Default)]
+pub(super) struct Membership {
+    changes: Mutex<Vec<Polled>>,
+}
+
+impl ConsumerContext for Context<Membership> {
+    /// Runs within `poll`, on the member's own thread. The client is always given an empty assignment: it is not the one that fetches.
+    fn rebalance(&self, membership: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions = named(list);
+        let (outcome, change) = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            (membership.assign(&TopicPartitionList::new()), Polled::Assigned(partitions))
+        } else {
+            (membership.unassign(), Polled::Revoked(partitions))
+        };
+        if let Err(error) = outcome {
+            tracing::warn!("a rebalance was not confirmed: {error}");
+        }
+        if !matches!(&change, Polled::Assigned(none) | Polled::Revoked(none) if none.is_empty()) {
+            lock(&self.role.changes).push(change);
+        }
+    }
+}
+
+fn named(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    let mut all: Vec<TopicPartition> =
+        list.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect();
+    all.sort();
+    all
+}
+
+pub(super) struct KafkaMember {
+    /// Absent once closed.
+    open: Option<Open>,
+    instance: String,
+}
+
+struct Open {
+    fetcher: Fetcher,
+    membership: BaseConsumer<Context<Membership>>,
+    bell: Arc<Bell>,
+    assigned: BTreeSet<TopicPartition>,
+    /// By turn; absent where a transaction is not settled.
+    transactors: [Option<Transactor>; 2],
+    turn: usize,
+    /// The group told that another process has this instance's name.
+    fenced: AtomicBool,
+    producers: Producers,
+    options: Arc<KafkaOptions>,
+}
+
+/// How to make the member's transactors.
+struct Producers {
+    ids: [String; 2],
+    options: Arc<KafkaOptions>,
+    reach: Arc<Reach>,
+    live: Arc<AtomicUsize>,
+}
+
+impl Producers {
+    /// Makes those that are missing.
+    fn complete(&self, transactors: &mut [Option<Transactor>; 2]) -> Result<(), LogError> {
+        let mut openings = Vec::new();
+        for (slot, id) in self.ids.iter().enumerate().filter(|(slot, _)| transactors[*slot].is_none()) {
+            openings.push((slot, transactor::open(id, &self.options, &self.reach, &self.live)?));
+        }
+        for (slot, opening) in openings {
+            transactors[slot] = Some(opening.wait(&self.reach)?);
+        }
+        Ok(())
+    }
+}
+
+impl KafkaMember {
+    pub(super) fn open(log: &super::KafkaLog, group: &str, instance: &str, topics: &[String]) -> Result<Self, LogError> {
+        admin::require_topics(log, topics)?;
+        let producers = Producers {
+            ids: [format!("{group}-{instance}-a"), format!("{group}-{instance}-b")],
+            options: Arc::clone(&log.options),
+            reach: Arc::clone(&log.reach),
+            live: Arc::clone(&log.live_transactors),
+        };
+        // First of all: from here on a former owner cannot commit.
+        let mut transactors = [None, None];
+        producers.complete(&mut transactors)?;
+        let bell = Arc::new(Bell::default());
+        let config = properties::of(Role::Membership { group, instance }, &log.options);
+        let mut membership: BaseConsumer<Context<Membership>> =
+            config.create_with_context(Context::new(&log.reach, Membership::default())).map_err(|e| configuration(&e))?;
+        let ring = Arc::clone(&bell);
+        membership.set_nonempty_callback(move || ring.ring());
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        membership.subscribe(&names).map_err(|error| LogError::Refused(format!("subscribing as {group}: {error}")))?;
+        let open = Open {
+            fetcher: Fetcher::open(&log.options, &log.reach, &bell)?,
+            membership,
+            bell,
+            assigned: BTreeSet::new(),
+            transactors,
+            turn: 0,
+            fenced: AtomicBool::new(false),
+            producers,
+            options: Arc::clone(&log.options),
+        };
+        Ok(Self { open: Some(open), instance: instance.to_owned() })
+    }
+
+    fn open_mut(&mut self) -> Result<&mut Open, LogError> {
+        self.open.as_mut().ok_or_else(|| LogError::Refused("the member has left its group".into()))
+    }
+
+    /// Errors of below name the transactional id; the operator knows the instance.
+    fn by_instance<T>(&self, outcome: Result<T, LogError>) -> Result<T, LogError> {
+        outcome.map_err(|error| match error {
+            LogError::Fenced { detail, .. } => LogError::Fenced { instance: self.instance.clone(), detail },
+            other => other,
+        })
+    }
+}
+
+impl Open {
+    /// Looks after the membership, then takes records.
+    fn step(&mut self, out: &mut Vec<Polled>, records_max: usize) -> Result<bool, LogError> {
+        if let Some(Err(error)) = self.membership.poll(Duration::ZERO) {
+            self.judge(&error)?;
+        }
+        let changes = std::mem::take(&mut *lock(&self.membership.context().role.changes));
+        let changed = !changes.is_empty();
+        for change in changes {
+            match &change {
+                Polled::Assigned(partitions) => self.assigned.extend(partitions.iter().cloned()),
+                Polled::Revoked(partitions) => {
+                    self.assigned.retain(|at| !partitions.contains(at));
+                    self.fetcher.stop(partitions)?;
+                }
+                Polled::Record(_) | Polled::End { .. } => {}
+            }
+            out.push(change);
+        }
+        Ok(self.fetcher.sweep(out, records_max)? || changed)
+    }
+
+    fn judge(&self, error: &KafkaError) -> Result<(), LogError> {
+        let reason = self.membership.context().reason();
+        match meaning(code_of(error)) {
+            Meaning::Fenced => {
+                self.fenced.store(true, Ordering::Relaxed);
+                self.check_fenced()
+            }
+            Meaning::Refused => Err(LogError::Refused(reason)),
+            Meaning::Missing => Err(LogError::NoTopic(reason)),
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
+                self.check_fenced()?;
+                Err(LogError::Refused(format!("the group's client gave up: {reason}")))
+            }
+            // The rest (brokers away, a rebalance) librdkafka deals with.
+            _ => {
+                tracing::debug!(target: "librdkafka", "{reason}");
+                Ok(())
+            }
+        }
+    }
+
+    fn check_fenced(&self) -> Result<(), LogError> {
+        let fatal = self.membership.client().fatal_error().filter(|(code, _)| meaning(*code) == Meaning::Fenced);
+        match fatal {
+            Some((_, detail)) => Err(LogError::Fenced { instance: String::new(), detail }),
+            None if self.fenced.load(Ordering::Relaxed) => {
+                Err(LogError::Fenced { instance: String::new(), detail: "the group has another member of this name".into() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn commit(&mut self, txn: Txn) -> Result<Written, LogError> {
+        if txn.outputs.is_empty() && txn.input_offsets.is_empty() {
+            return Ok(Written::new());
+        }
+        self.check_fenced()?;
+        let Some(transactor) = &self.transactors[self.turn] else {
+            return Err(LogError::Unsettled("the last one was not settled: recover comes first".into()));
+        };
+        // The broker compares generations only; that a partition was taken from us in between is known here alone.
+        if let Some(gone) = txn.input_offsets.keys().find(|at| !self.assigned.contains(at)) {
+            return Err(LogError::Rebalanced(format!("{gone} is not this member's")));
+        }
+        let metadata = if txn.input_offsets.is_empty() {
+            None
+        } else if self.membership.assignment_lost() {
+            return Err(LogError::Rebalanced("the group dropped this member: it was silent for too long".into()));
+        } else {
+            let metadata = self.membership.group_metadata();
+            Some(metadata.ok_or_else(|| LogError::Rebalanced("this member is not in its group".into()))?)
+        };
+        let watchdog = Duration::from_millis(self.options.commit_watchdog_ms.into());
+        match transactor.commit(txn, metadata, watchdog) {
+            Ok(written) => {
+                self.turn = 1 - self.turn;
+                Ok(written)
+            }
+            Err(failure) => {
+                if !failure.settled {
+                    // Walks away from it: its thread ends it when it can.
+                    self.transactors[self.turn] = None;
+                }
+                Err(failure.error)
+            }
+        }
+    }
+}
+
+impl GroupMember for KafkaMember {
+    fn poll(&mut self, out: &mut Vec<Polled>, records_max: usize, timeout: Duration) -> Result<(), LogError> {
+        let open = self.open_mut()?;
+        let bell = Arc::clone(&open.bell);
+        let outcome = poll_until(&bell, timeout, || open.step(out, records_max));
+        self.by_instance(outcome)
+    }
+
+    fn committed(&mut self, of: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Option<i64>>, LogError> {
+        let open = self.open_mut()?;
+        // A former owner that died leaves a transaction that the coordinator ends only at its time-out.
+        let patience = open.options.answer_timeout() + Duration::from_millis(open.options.transaction_timeout_ms.into());
+        admin::committed(&open.membership, of, patience)
+    }
+
+    fn start(&mut self, from: &[(TopicPartition, Position)]) -> Result<(), LogError> {
+        let open = self.open_mut()?;
+        if let Some((gone, _)) = from.iter().find(|(at, _)| !open.assigned.contains(at)) {
+            return Err(LogError::Rebalanced(format!("{gone} is not this member's")));
+        }
+        open.fetcher.start(from)
+    }
+
+    fn pause(&mut self, of: &[TopicPartition]) -> Result<(), LogError> {
+        self.open_mut()?.fetcher.set_paused(of, true);
+        Ok(())
+    }
+
+    fn resume(&mut self, of: &[TopicPartition]) -> Result<(), LogError> {
+        self.open_mut()?.fetcher.set_paused(of, false);
+        Ok(())
+    }
+
+    fn commit(&mut self, txn: Txn) -> Result<Written, LogError> {
+        let outcome = self.open_mut()?.commit(txn);
+        self.by_instance(outcome)
+    }
+
+    fn recover(&mut self) -> Result<(), LogError> {
+        let open = self.open_mut()?;
+        let outcome = open.check_fenced().and_then(|()| open.producers.complete(&mut open.transactors));
+        self.by_instance(outcome)
+    }
+
+    fn close(&mut self) -> Result<(), LogError> {
+        self.open = None;
+        Ok(())
+    }
+}

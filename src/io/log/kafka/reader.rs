@@ -1,0 +1,36 @@
+//! Reads partitions outside any group.
+
+use super::KafkaOptions;
+use super::context::Reach;
+use super::fetcher::{Bell, Fetcher, poll_until};
+use crate::io::log::{LogError, Polled, Position, Reader, TopicPartition};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) struct KafkaReader {
+    fetcher: Fetcher,
+    bell: Arc<Bell>,
+}
+
+impl KafkaReader {
+    pub(super) fn open(options: &KafkaOptions, reach: &Arc<Reach>) -> Result<Self, LogError> {
+        let bell = Arc::new(Bell::default());
+        Ok(Self { fetcher: Fetcher::open(options, reach, &bell)?, bell })
+    }
+}
+
+impl Reader for KafkaReader {
+    fn assign(&mut self, from: &[(TopicPartition, Position)]) -> Result<(), LogError> {
+        self.fetcher.stop_all()?;
+        self.fetcher.start(from)
+    }
+
+    fn poll(&mut self, out: &mut Vec<Polled>, records_max: usize, timeout: Duration) -> Result<(), LogError> {
+        let fetcher = &mut self.fetcher;
+        poll_until(&self.bell, timeout, || fetcher.sweep(out, records_max))
+    }
+
+    fn bounds(&mut self, of: &TopicPartition) -> Result<(i64, i64), LogError> {
+        self.fetcher.bounds(of)
+    }
+}
