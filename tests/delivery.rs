@@ -1,5 +1,8 @@
 //! What a user starts with Docker agrees with the code: names, ports, configuration keys, commands, files.
 
+// Outside test functions too, a test may give up at once.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use serde_yaml_ng::Value;
 use smartrouter::config::{Config, LoadOptions};
 use std::collections::{BTreeMap, BTreeSet};

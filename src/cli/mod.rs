@@ -15,13 +15,13 @@ mod lag;
 mod psp;
 mod dlq;
 mod reset;
+mod run;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use context::{Context, Talk};
-use globals::{Globals, OutputFormat};
-use screen::Screen;
+use globals::Globals;
 use std::process::ExitCode;
 
 /// A payment router: reads attempts, outcomes and routing requests from Kafka, knows how every PSP is doing, and answers.
@@ -36,6 +36,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Route: read the inputs, decide, keep the PSPs' health, until told to stop
+    Run,
     /// Compare the topics with their declarations, create what is missing
     #[command(subcommand)]
     Topics(topics::Command),
@@ -72,13 +74,12 @@ const FOUND: u8 = 3;
 pub(crate) fn main() -> ExitCode {
     // Wrong use ends here, with 2.
     let cli = Cli::parse();
-    let screen = Screen::new(cli.globals.output);
     match run(cli) {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
         Ok(Verdict::Found) => ExitCode::from(FOUND),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            screen.remark(format!("error: {}", describe(&error)));
+            screen::remark(format!("error: {}", describe(&error)));
             ExitCode::from(FAILED)
         }
     }
@@ -88,14 +89,16 @@ fn run(cli: Cli) -> Result<Verdict> {
     if let Command::Completions { shell } = cli.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "smartrouter", &mut script);
-        Screen::new(OutputFormat::Table).raw(&String::from_utf8_lossy(&script))?;
+        screen::print(&String::from_utf8_lossy(&script))?;
         return Ok(Verdict::Done);
     }
     if let Command::Config(command) = cli.command {
         return config::run(&cli.globals, &command);
     }
-    let context = Context::load(&cli.globals, Talk::Little)?;
+    let talk = if matches!(cli.command, Command::Run) { Talk::AsConfigured } else { Talk::Little };
+    let context = Context::load(&cli.globals, talk)?;
     match cli.command {
+        Command::Run => run::run(&context),
         Command::Topics(command) => topics::run(&context, command),
         Command::Check => check::run(&context),
         Command::Lag => lag::show(&context),
@@ -127,6 +130,7 @@ fn describe(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::globals::OutputFormat;
     use super::*;
     use anyhow::anyhow;
 
