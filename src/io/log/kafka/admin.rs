@@ -5,12 +5,12 @@ use super::errors::{Meaning, code_of, configuration, meaning};
 use super::properties::{self, Role};
 use super::{KafkaLog, KafkaOptions};
 use crate::io::log::{LogError, TopicDescription, TopicPartition};
+use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
-use rdkafka::Offset;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
@@ -68,7 +68,12 @@ where
 }
 
 /// As `ask`, and reads what librdkafka tells on the side: for clients without callbacks that matter.
-fn ask_tool<T>(tool: &Tool, what: &str, patience: Duration, question: impl Fn(Duration) -> KafkaResult<T>) -> Result<T, LogError> {
+fn ask_tool<T>(
+    tool: &Tool,
+    what: &str,
+    patience: Duration,
+    question: impl Fn(Duration) -> KafkaResult<T>,
+) -> Result<T, LogError> {
     ask(tool, what, patience, |timeout| {
         let answer = question(timeout);
         for _ in 0..32 {
@@ -138,7 +143,8 @@ fn settings(log: &KafkaLog, topics: &[&str]) -> Result<BTreeMap<String, BTreeMap
     let client = admin_client(log)?;
     let options = AdminOptions::new().request_timeout(Some(log.options.answer_timeout()));
     let resources: Vec<ResourceSpecifier<'_>> = topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-    let answers = wait_for(client.describe_configs(&resources, &options)).map_err(|e| failed(log, "the settings of topics", &e))?;
+    let answers =
+        wait_for(client.describe_configs(&resources, &options)).map_err(|e| failed(log, "the settings of topics", &e))?;
     for answer in answers {
         let resource = answer.map_err(|code| failed(log, "the settings of topics", &KafkaError::AdminOp(code)))?;
         if let OwnedResourceSpecifier::Topic(name) = resource.specifier {

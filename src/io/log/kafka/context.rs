@@ -57,7 +57,8 @@ impl Reach {
     pub(super) fn refusal(&self) -> Option<LogError> {
         let trouble = lock(&self.trouble);
         let (code, reason) = trouble.as_ref()?;
-        (meaning(*code) == Meaning::Refused).then(|| LogError::Refused(format!("Kafka at {} refuses us: {reason}", self.bootstrap)))
+        (meaning(*code) == Meaning::Refused)
+            .then(|| LogError::Refused(format!("Kafka at {} refuses us: {reason}", self.bootstrap)))
     }
 
     /// The error for a call that got no answer.

@@ -73,7 +73,7 @@ pub(super) fn configuration(error: &KafkaError) -> LogError {
         KafkaError::ClientConfig(_, _, key, _) if super::properties::is_secret(key) => {
             format!("the Kafka property {key} has a value that is not accepted (not shown)")
         }
-        KafkaError::ClientConfig(_, text, key, _) => format!("the Kafka property {key} is not accepted: {text}"),
+        KafkaError::ClientConfig(_, text, key, value) => format!("the Kafka property {key}={value} is not accepted: {text}"),
         // librdkafka names the property here, never the value of a secret one.
         KafkaError::ClientCreation(text) => format!("no Kafka client with these properties: {text}"),
         other => format!("no Kafka client with these properties: {other}"),
@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_refused_property_is_named_and_a_secret_value_is_not_shown() {
-        let rows = [("fetch.wait.max.ms", "hunter2", true), ("ssl.key.password", "hunter2\0", false), ("no.such.key", "hunter2", false)];
+        let rows =
+            [("fetch.wait.max.ms", "hunter2", true), ("ssl.key.password", "hunter2\0", false), ("no.such.key", "hunter2", true)];
         for (key, value, shown) in rows {
             let mut config = ClientConfig::new();
             config.set(key, value).set_log_level(RDKafkaLogLevel::Critical);

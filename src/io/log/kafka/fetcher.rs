@@ -286,10 +286,12 @@ fn to_record(at: &TopicPartition, message: &BorrowedMessage<'_>) -> Record {
         value: message.payload().map(Bytes::copy_from_slice),
         headers: message.headers().map_or_else(Vec::new, |headers| {
             // rdkafka panics on a header whose name is not UTF-8; one such record must not end the process.
-            let one = |index| catch_unwind(AssertUnwindSafe(|| {
-                let header = headers.get(index);
-                (header.key.to_owned(), header.value.map(Bytes::copy_from_slice))
-            }));
+            let one = |index| {
+                catch_unwind(AssertUnwindSafe(|| {
+                    let header = headers.get(index);
+                    (header.key.to_owned(), header.value.map(Bytes::copy_from_slice))
+                }))
+            };
             (0..headers.count()).map(|index| one(index).unwrap_or_else(|_| (format!("unreadable-{index}"), None))).collect()
         }),
     }

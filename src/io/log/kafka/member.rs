@@ -18,7 +18,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,11 +64,11 @@ struct Open {
     membership: BaseConsumer<Context<Membership>>,
     bell: Arc<Bell>,
     assigned: BTreeSet<TopicPartition>,
-    /// By turn; absent where a transaction is not settled.
+    /// By turn; absent after a failure, until `recover` makes a new one.
     transactors: [Option<Transactor>; 2],
     turn: usize,
-    /// The group told that another process has this instance's name.
-    fenced: AtomicBool,
+    /// Another process has this instance's name: `recover` must not take it back.
+    fenced: bool,
     producers: Producers,
     options: Arc<KafkaOptions>,
 }
@@ -122,7 +122,7 @@ impl KafkaMember {
             assigned: BTreeSet::new(),
             transactors,
             turn: 0,
-            fenced: AtomicBool::new(false),
+            fenced: false,
             producers,
             options: Arc::clone(&log.options),
         };
@@ -164,11 +164,11 @@ impl Open {
         Ok(self.fetcher.sweep(out, records_max)? || changed)
     }
 
-    fn judge(&self, error: &KafkaError) -> Result<(), LogError> {
+    fn judge(&mut self, error: &KafkaError) -> Result<(), LogError> {
         let reason = self.membership.context().reason();
         match meaning(code_of(error)) {
             Meaning::Fenced => {
-                self.fenced.store(true, Ordering::Relaxed);
+                self.fenced = true;
                 self.check_fenced()
             }
             Meaning::Refused => Err(LogError::Refused(reason)),
@@ -189,8 +189,8 @@ impl Open {
         let fatal = self.membership.client().fatal_error().filter(|(code, _)| meaning(*code) == Meaning::Fenced);
         match fatal {
             Some((_, detail)) => Err(LogError::Fenced { instance: String::new(), detail }),
-            None if self.fenced.load(Ordering::Relaxed) => {
-                Err(LogError::Fenced { instance: String::new(), detail: "the group has another member of this name".into() })
+            None if self.fenced => {
+                Err(LogError::Fenced { instance: String::new(), detail: "this member was fenced before".into() })
             }
             None => Ok(()),
         }
@@ -222,12 +222,10 @@ impl Open {
                 self.turn = 1 - self.turn;
                 Ok(written)
             }
-            Err(failure) => {
-                if !failure.settled {
-                    // Walks away from it: its thread ends it when it can.
-                    self.transactors[self.turn] = None;
-                }
-                Err(failure.error)
+            Err(error) => {
+                self.transactors[self.turn] = None;
+                self.fenced |= matches!(error, LogError::Fenced { .. });
+                Err(error)
             }
         }
     }

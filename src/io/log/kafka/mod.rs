@@ -45,10 +45,10 @@ pub struct KafkaOptions {
     pub answer_timeout_ms: u32,
 }
 
-impl KafkaOptions {
-    pub fn new(bootstrap: &str) -> Self {
+impl Default for KafkaOptions {
+    fn default() -> Self {
         Self {
-            bootstrap: bootstrap.to_owned(),
+            bootstrap: "127.0.0.1:9092".to_owned(),
             properties: BTreeMap::new(),
             client_id: "smartrouter".to_owned(),
             session_timeout_ms: 10_000,
@@ -58,7 +58,9 @@ impl KafkaOptions {
             answer_timeout_ms: 10_000,
         }
     }
+}
 
+impl KafkaOptions {
     fn answer_timeout(&self) -> Duration {
         Duration::from_millis(self.answer_timeout_ms.into())
     }
@@ -66,7 +68,8 @@ impl KafkaOptions {
 
 impl fmt::Debug for KafkaOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |(key, value): (&String, &String)| (key.clone(), if is_secret(key) { "***".to_owned() } else { value.clone() });
+        let shown =
+            |(key, value): (&String, &String)| (key.clone(), if is_secret(key) { "***".to_owned() } else { value.clone() });
         f.debug_struct("KafkaOptions")
             .field("bootstrap", &self.bootstrap)
             .field("properties", &self.properties.iter().map(shown).collect::<BTreeMap<_, _>>())
@@ -89,7 +92,9 @@ impl KafkaLog {
     /// Checks the options and that the cluster answers.
     pub fn connect(mut options: KafkaOptions) -> Result<Self, LogError> {
         properties::check(&options)?;
-        if let Some(given) = options.properties.get("bootstrap.servers").or_else(|| options.properties.get("metadata.broker.list")) {
+        if let Some(given) =
+            options.properties.get("bootstrap.servers").or_else(|| options.properties.get("metadata.broker.list"))
+        {
             options.bootstrap.clone_from(given);
         }
         if options.commit_watchdog_ms >= options.transaction_timeout_ms {
@@ -141,7 +146,7 @@ mod tests {
 
     #[test]
     fn options_print_without_secrets() {
-        let mut options = KafkaOptions::new("127.0.0.1:9092");
+        let mut options = KafkaOptions::default();
         options.properties.insert("sasl.password".into(), "hunter2".into());
         options.properties.insert("sasl.username".into(), "alice".into());
         let text = format!("{options:?}");
@@ -150,7 +155,7 @@ mod tests {
 
     #[test]
     fn an_absent_broker_is_named() {
-        let options = KafkaOptions { answer_timeout_ms: 300, ..KafkaOptions::new("127.0.0.1:1") };
+        let options = KafkaOptions { bootstrap: "127.0.0.1:1".into(), answer_timeout_ms: 300, ..KafkaOptions::default() };
         let Err(LogError::Unavailable(text)) = KafkaLog::connect(options) else { panic!("expected Unavailable") };
         assert!(text.contains("127.0.0.1:1"), "{text}");
     }

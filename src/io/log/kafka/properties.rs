@@ -45,18 +45,31 @@ pub(super) enum Role<'a> {
     /// Asks about the cluster.
     Tool,
     /// Asks about a group without joining it.
-    GroupTool { group: &'a str },
+    GroupTool {
+        group: &'a str,
+    },
     /// Is a member of a group; fetches nothing.
-    Membership { group: &'a str, instance: &'a str },
+    Membership {
+        group: &'a str,
+        instance: &'a str,
+    },
     /// Fetches what it is told to; commits nothing.
-    Fetch { group: &'a str },
-    Transactions { id: &'a str },
+    Fetch {
+        group: &'a str,
+    },
+    Transactions {
+        id: &'a str,
+    },
     Append,
 }
 
 pub(super) fn of(role: Role<'_>, options: &KafkaOptions) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set_log_level(if options.properties.contains_key("debug") { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Warning });
+    config.set_log_level(if options.properties.contains_key("debug") {
+        RDKafkaLogLevel::Debug
+    } else {
+        RDKafkaLogLevel::Warning
+    });
     for (key, value) in [
         ("bootstrap.servers", options.bootstrap.as_str()),
         ("client.id", options.client_id.as_str()),
@@ -185,7 +198,7 @@ mod tests {
 
     #[test]
     fn users_override_advice_and_not_guarantees() {
-        let mut options = KafkaOptions::new("127.0.0.1:1");
+        let mut options = KafkaOptions::default();
         options.properties.insert("fetch.wait.max.ms".into(), "7".into());
         assert!(check(&options).is_ok());
         let config = of(Role::Fetch { group: "g" }, &options);

@@ -2,8 +2,9 @@
 //!
 //! Owns the steps of a transaction and what is known about its end. The thread is the watchdog's other half: a call of librdkafka may
 //! block for ever, so the member waits for the thread with a deadline and walks away from one that hangs; the thread, with its producer,
-//! ends by itself when that call returns. A transaction whose end is not known makes the whole transactor unusable: only a new one under
-//! the same transactional id, once initialised, settles it. Never decides which partitions are the member's.
+//! ends by itself when that call returns. After any failure the transactor ends too: only a new one under the same transactional id, once
+//! initialised, settles what is not known (and librdkafka stumbles over its own sequence numbers after a record that failed).
+//! Never decides which partitions are the member's.
 
 use super::KafkaOptions;
 use super::context::{Context, Reach, lock};
@@ -31,15 +32,7 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Threads that may hang in librdkafka at once, in all members of a process, before no new one is made.
 const LIVE_MAX: usize = 64;
 
-/// Why a transaction did not go through.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) error: LogError,
-    /// It is known to be gone, and the transactor can go on.
-    pub(super) settled: bool,
-}
-
-type Outcome = Result<Written, Failure>;
+type Outcome = Result<Written, LogError>;
 
 struct Job {
     txn: Txn,
@@ -93,9 +86,9 @@ pub(super) fn to_send<D: rdkafka::util::IntoOpaque>(output: &Output, opaque: D) 
     record.payload = output.value.as_deref();
     if !output.headers.is_empty() {
         let headers = OwnedHeaders::new_with_capacity(output.headers.len());
-        record.headers = Some(output.headers.iter().fold(headers, |headers, (key, value)| {
-            headers.insert(Header { key, value: value.as_deref() })
-        }));
+        record.headers = Some(
+            output.headers.iter().fold(headers, |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() })),
+        );
     }
     record
 }
@@ -131,7 +124,8 @@ pub(super) fn open(id: &str, options: &KafkaOptions, reach: &Arc<Reach>, live: &
     let (jobs, inbox) = sync_channel(1);
     let (tell, ready) = sync_channel(1);
     let deadline = Instant::now() + options.answer_timeout() * 3;
-    let worker = Worker { producer, instance: id.to_owned(), txn_timeout: Duration::from_millis(options.transaction_timeout_ms.into()) };
+    let worker =
+        Worker { producer, instance: id.to_owned(), txn_timeout: Duration::from_millis(options.transaction_timeout_ms.into()) };
     std::thread::Builder::new()
         .name("kafka-txn".into())
         .spawn(move || {
@@ -150,7 +144,9 @@ impl Alive {
     fn enter(live: &Arc<AtomicUsize>) -> Result<Self, LogError> {
         let alive = Self(Arc::clone(live));
         if live.fetch_add(1, Ordering::Relaxed) >= LIVE_MAX {
-            return Err(LogError::Unavailable(format!("{LIVE_MAX} transactional producers hang in librdkafka: restart this process")));
+            return Err(LogError::Unavailable(format!(
+                "{LIVE_MAX} transactional producers hang in librdkafka: restart this process"
+            )));
         }
         Ok(alive)
     }
@@ -163,17 +159,17 @@ impl Drop for Alive {
 }
 
 impl Transactor {
-    /// Runs one transaction; gives up at `watchdog`, whatever librdkafka does.
+    /// Runs one transaction; gives up at `watchdog`, whatever librdkafka does. After a failure this transactor is of no more use.
     pub(super) fn commit(&self, txn: Txn, metadata: Option<ConsumerGroupMetadata>, watchdog: Duration) -> Outcome {
-        let unsettled = |text: String| Failure { error: LogError::Unsettled(text), settled: false };
+        let gone = || LogError::Unsettled("its producer is gone".into());
         let (reply, answer) = sync_channel(1);
         // The steps end before the watchdog does: then the cause is known.
         let job = Job { txn, metadata, deadline: Instant::now() + watchdog.mul_f64(0.8), reply };
-        self.jobs.send(job).map_err(|_| unsettled("its producer is gone".into()))?;
+        self.jobs.send(job).map_err(|_| gone())?;
         match answer.recv_timeout(watchdog) {
             Ok(outcome) => outcome,
-            Err(RecvTimeoutError::Timeout) => Err(unsettled(format!("no end within {} ms", watchdog.as_millis()))),
-            Err(RecvTimeoutError::Disconnected) => Err(unsettled("its producer is gone".into())),
+            Err(RecvTimeoutError::Timeout) => Err(LogError::Unsettled(format!("no end within {} ms", watchdog.as_millis()))),
+            Err(RecvTimeoutError::Disconnected) => Err(gone()),
         }
     }
 }
@@ -203,9 +199,10 @@ impl Worker {
         loop {
             match inbox.recv_timeout(IDLE) {
                 Ok(job) => {
-                    let (txn, metadata, deadline, reply) = (job.txn, job.metadata, job.deadline, job.reply);
-                    if reply.send(self.transact(&txn, metadata.as_ref(), deadline)).is_err() {
-                        return;
+                    let outcome = self.transact(&job.txn, job.metadata.as_ref(), job.deadline);
+                    let failed = outcome.is_err();
+                    if job.reply.send(outcome).is_err() || failed {
+                        return self.abort();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.serve(),
@@ -259,7 +256,7 @@ impl Worker {
                 self.producer.context().reach.answered();
                 Ok(written)
             }
-            Err(broken) => Err(self.conclude(broken, start)),
+            Err(broken) => Err(self.judge(broken, start)),
         }
     }
 
@@ -340,39 +337,30 @@ impl Worker {
         }
     }
 
-    /// Aborts where that makes the end definite, and says who is to act.
-    fn conclude(&self, broken: Broken, start: Instant) -> Failure {
-        let unsettled = |text: String| Failure { error: LogError::Unsettled(text), settled: false };
+    /// Who is to act.
+    fn judge(&self, broken: Broken, start: Instant) -> LogError {
         let fatal = self.producer.client().fatal_error();
-        let (code, text) = fatal.clone().unwrap_or((broken.code, broken.text));
-        if meaning(code) == Meaning::Fenced {
-            // A coordinator also fences a transaction that was open too long: then nobody took over.
-            return if start.elapsed() >= self.txn_timeout.mul_f64(0.9) {
-                unsettled(format!("it was open longer than transaction.timeout.ms: {text}"))
-            } else {
-                Failure { error: self.fenced(&text), settled: false }
-            };
-        }
-        if fatal.is_some() || broken.indefinite || meaning(code) == Meaning::Transient {
-            return unsettled(text);
-        }
+
+        let (code, text) = fatal.unwrap_or((broken.code, broken.text));
         let topic = broken.topic.unwrap_or_default();
-        let error = match meaning(code) {
+        match meaning(code) {
+            // A coordinator also fences a transaction that was open too long: then nobody took over.
+            Meaning::Fenced if start.elapsed() >= self.txn_timeout.mul_f64(0.9) => {
+                LogError::Unsettled(format!("it was open longer than transaction.timeout.ms: {text}"))
+            }
+            Meaning::Fenced => self.fenced(&text),
+            _ if broken.indefinite => LogError::Unsettled(text),
+            Meaning::Transient => LogError::Unsettled(text),
             Meaning::Moved => LogError::Rebalanced(text),
             Meaning::Unwritable => LogError::Unwritable { topic, detail: text },
             Meaning::Missing => LogError::NoTopic(if topic.is_empty() { text } else { topic }),
-            _ => LogError::Refused(if topic.is_empty() { text } else { format!("{topic}: {text}") }),
-        };
-        match self.abort() {
-            Ok(()) => Failure { error, settled: true },
-            Err(abort) if meaning(code_of(&abort)) == Meaning::Fenced => {
-                Failure { error: self.fenced(&abort.to_string()), settled: false }
-            }
-            Err(_) => Failure { error, settled: false },
+            Meaning::Refused => LogError::Refused(if topic.is_empty() { text } else { format!("{topic}: {text}") }),
         }
     }
 
-    fn abort(&self) -> Result<(), KafkaError> {
+    /// So that readers do not wait behind a transaction that nobody goes on with. The outcome does not matter: where this fails, the next
+    /// transactor of the same id, or the broker's time-out, does it.
+    fn abort(&self) {
         // librdkafka would wait for delivery reports that only this thread can take off its queue.
         let deadline = Instant::now() + ABORT_TIMEOUT;
         self.producer.purge(PurgeConfig::default().queue().inflight());
@@ -380,7 +368,9 @@ impl Worker {
             self.producer.poll(Duration::ZERO);
             std::thread::sleep(QUEUE_FULL_NAP);
         }
-        self.producer.abort_transaction(left(deadline))
+        if let Err(error) = self.producer.abort_transaction(left(deadline)) {
+            tracing::debug!(instance = %self.instance, "a failed transaction was not aborted by its own producer: {error}");
+        }
     }
 }
 
