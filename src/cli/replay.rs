@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use smartrouter::io::history::{HistoryEvents, HistoryReader, HistoryReport, HistoryRow, Mapping, Reject, RejectsFile, Requests};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -72,7 +72,7 @@ pub(super) fn run<S: ReplaySink>(
     let mapping = Mapping::load(&options.mapping)?;
     let requests = if options.decide { Requests::PerPayment } else { Requests::None };
     let reader = HistoryReader::open(&options.files, mapping, requests)?;
-    let mut rejects = options.rejects.as_deref().map(RejectsFile::create).transpose()?;
+    let mut rejects = options.rejects.as_deref().map(|path| create_rejects(path, options)).transpose()?;
     let mut sink = open_sink(options.to)?;
     let history = feed(reader, rejects.as_mut(), &mut sink)?;
     if let Some(file) = rejects {
@@ -103,7 +103,7 @@ fn feed(mut reader: HistoryReader, mut rejects: Option<&mut RejectsFile>, sink: 
             },
         }
         rows += 1;
-        if rows % ROWS_PER_TICK == 0 {
+        if rows.is_multiple_of(ROWS_PER_TICK) {
             bar.set_position(reader.progress().bytes_read);
             bar.set_message(format!("{} attempts, {} rejected", report.attempts, report.rejected));
         }
@@ -254,6 +254,13 @@ mod tests {
         let (verdict, rejects) = replay("p,a,1546300800,DECLINED\np,b,soon,APPROVED\np,b,1546300801,APPROVED\n", "r.csv");
         assert_eq!(verdict.unwrap(), Verdict::Done);
         assert!(rejects.lines().nth(1).is_some_and(|line| line.contains(",3,") && line.contains("attempted_at")), "{rejects}");
+    }
+
+    #[test]
+    fn a_file_that_is_read_is_not_overwritten() {
+        let (verdict, history) = replay("p,a,1546300800,DECLINED\n", "h.csv");
+        assert!(verdict.unwrap_err().to_string().contains("is a file that is read"));
+        assert_eq!(history.lines().count(), 2);
     }
 
     #[test]
