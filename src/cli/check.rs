@@ -30,7 +30,7 @@ impl Finding {
 
 const COLUMNS: &[Column] = &[
     Column::new("CHECK", "/check"),
-    Column::shown("", "/ok", |ok| if ok.as_bool() == Some(true) { "ok" } else { "PROBLEM" }.to_owned()),
+    Column::shown("RESULT", "/ok", |ok| if ok.as_bool() == Some(true) { "ok" } else { "PROBLEM" }.to_owned()),
     Column::new("DETAIL", "/detail"),
 ];
 

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 /// A payment router: reads attempts, outcomes and routing requests from Kafka, knows how every PSP is doing, and answers.
 #[derive(Debug, Parser)]
-#[command(name = "smartrouter", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "smartrouter", version, arg_required_else_help = true, args_override_self = true, max_term_width = 110)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -154,6 +154,8 @@ mod tests {
         }
         assert_eq!(cli.globals.output, OutputFormat::Json);
         assert!(Cli::try_parse_from(["smartrouter", "lag", "--brokers", "h:1"]).is_ok());
+        let twice = Cli::try_parse_from(["smartrouter", "-b", "h:1", "lag", "-b", "h:2"]).unwrap().globals.overrides();
+        assert_eq!(twice, [("kafka.bootstrap_servers".to_owned(), "h:2".to_owned())], "the last one counts");
         assert_eq!(Cli::try_parse_from(["smartrouter", "--no-such-flag", "lag"]).unwrap_err().exit_code(), 2);
         assert_eq!(Cli::try_parse_from(["smartrouter", "lag", "-X", "novalue"]).unwrap_err().exit_code(), 2);
     }

@@ -73,7 +73,7 @@ fn apply(context: &Context, log: &dyn EventLog, codec: &Codec, (options, execute
             codec.register(registration.kind)?;
         }
         let (topics, schemas) = (found.plan.create.len(), found.to_register().count());
-        context.screen().say(format!("{topics} topics created, {schemas} schemas registered"))?;
+        context.screen().say(format!("created: {topics} topics; registered: {schemas} schemas"))?;
     } else if !found.plan.create.is_empty() || found.to_register().next().is_some() {
         remark("nothing was created: this is the plan; --execute carries it out");
     }

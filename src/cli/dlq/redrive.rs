@@ -29,11 +29,11 @@ pub(super) fn run(context: &Context, options: Redrive) -> Result<Verdict> {
         screen.rows(COLUMNS, &chosen, "no letters to send again")?;
     }
     if skipped > 0 {
-        remark(format!("{skipped} letters were sent again before and are left out (--force sends them once more)"));
+        remark(format!("left out, because sent again before: {skipped} (--force sends them once more)"));
     }
     if options.execute {
         send(log.as_ref(), &chosen, mended.as_ref())?;
-        screen.say(format!("{} letters sent again", chosen.len()))?;
+        screen.say(format!("sent again: {}", chosen.len()))?;
     } else if !chosen.is_empty() {
         remark("nothing was sent: this is the plan; --execute carries it out");
     }
