@@ -95,12 +95,13 @@ impl Context {
         let milliseconds = |configured: u64| u32::try_from(configured).unwrap_or(u32::MAX);
         let transaction_timeout_ms = milliseconds(kafka.transaction_timeout_ms);
         KafkaOptions {
+            bootstrap: kafka.bootstrap_servers.clone(),
             properties: kafka.properties.clone(),
             session_timeout_ms: milliseconds(kafka.session_timeout_ms),
             transaction_timeout_ms,
             // A commit is given up before the broker gives it up.
             commit_watchdog_ms: transaction_timeout_ms / 2,
-            ..KafkaOptions::new(&kafka.bootstrap_servers)
+            ..KafkaOptions::default()
         }
     }
 

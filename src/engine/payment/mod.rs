@@ -95,9 +95,9 @@ fn on_attempt(rules: Rules<'_>, state: &mut PaymentState, attempt: &PaymentAttem
 }
 
 fn on_outcome(rules: Rules<'_>, state: &mut PaymentState, outcome: &PaymentOutcome, effects: &mut Effects) {
-    let known = state.attempts.iter_mut().find(|attempt| attempt.attempt_id == outcome.attempt_id);
-    let repeated = match &known {
-        Some(attempt) => attempt.result.is_some(),
+    let known = state.attempts.iter().position(|attempt| attempt.attempt_id == outcome.attempt_id);
+    let repeated = match known {
+        Some(index) => state.attempts[index].result.is_some(),
         None => state.waiting.iter().any(|waiting| waiting.attempt_id == outcome.attempt_id),
     };
     if repeated {
@@ -105,12 +105,18 @@ fn on_outcome(rules: Rules<'_>, state: &mut PaymentState, outcome: &PaymentOutco
         return;
     }
     state.last_event_at = state.last_event_at.max(outcome.occurred_at);
-    let Some(attempt) = known else {
+    let Some(index) = known else {
         state.waiting.push(outcome.clone());
         return;
     };
     state.approved |= outcome.status == Status::Approved;
-    settle(rules, attempt, outcome, state.approved, effects);
+    let attempt = &state.attempts[index];
+    if attempt.decision_id.is_none() {
+        // The request may have been read after the attempt: they come by different topics.
+        let followed = state.followed(None, &attempt.psp_id, attempt.attempted_at);
+        (state.attempts[index].decision_id, state.attempts[index].rank_taken) = followed;
+    }
+    settle(rules, &mut state.attempts[index], outcome, state.approved, effects);
 }
 
 fn on_decided(rules: Rules<'_>, state: &mut PaymentState, request: &RoutingRequest, decision: &RoutingDecision) {

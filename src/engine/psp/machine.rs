@@ -16,7 +16,7 @@ pub(super) enum Trigger {
     FailuresSoared,
     /// The detector is calm, and the segment has been in its state for `dwell_ms`.
     FailuresFell,
-    /// It has been down for `hold_ms`.
+    /// It has been down for `hold_ms`, and without failures for as long.
     HoldOver,
     /// `wins_to_restore` results in a row were no technical failure.
     Won,
@@ -43,6 +43,8 @@ pub(super) struct Machine {
     version: i64,
     /// Results without technical failure in a row while RECOVERING.
     wins: i64,
+    /// The last technical failure while DOWN: somebody else still sends payments there, and they fail.
+    failed_at: EpochMs,
     /// Results in tiles that start earlier are no evidence: they belong to an outage that is over.
     evidence_from: EpochMs,
     /// From the first transition away from UP to the return.
@@ -86,7 +88,7 @@ pub(super) struct Probation {
 
 impl Machine {
     pub(super) fn new(since: EpochMs) -> Self {
-        Self { state: Up, since, version: 0, wins: 0, evidence_from: 0, outage: None }
+        Self { state: Up, since, version: 0, wins: 0, failed_at: since, evidence_from: 0, outage: None }
     }
 
     pub(super) fn state(&self) -> HealthState {
@@ -114,11 +116,17 @@ impl Machine {
         self.evidence_from = from;
     }
 
-    /// Counts results on probation. Their order is unknown, so one failure spoils them all.
-    pub(super) fn count_wins(&mut self, results: Probation) {
-        if self.state == Recovering {
-            self.wins = if results.failures > 0 { 0 } else { self.wins + results.wins };
+    /// Takes note of results that came while RECOVERING or DOWN. Their order is unknown, so one failure spoils them all.
+    /// Returns whether it changed anything.
+    pub(super) fn count(&mut self, results: Probation, now: EpochMs) -> bool {
+        match self.state {
+            Recovering if results != Probation::default() => {
+                self.wins = if results.failures > 0 { 0 } else { self.wins + results.wins };
+            }
+            Down if results.failures > 0 => self.failed_at = now,
+            HealthState::Unknown | Up | Degraded | Down | Recovering => return false,
         }
+        true
     }
 
     /// The transition that is due at `now`, if any.
@@ -131,7 +139,7 @@ impl Machine {
                 Level::Calm if waited(health.dwell_ms) => Trigger::FailuresFell,
                 Level::Calm | Level::Uneasy => return None,
             },
-            Down if waited(health.hold_ms) => Trigger::HoldOver,
+            Down if waited(health.hold_ms) && now - self.failed_at >= health.hold_ms => Trigger::HoldOver,
             Recovering if results.failures > 0 => Trigger::Failed,
             Recovering if self.wins >= health.wins_to_restore.max(1) => Trigger::Won,
             Down | Recovering => return None,

@@ -52,10 +52,7 @@ impl SegmentBook {
         now: EpochMs,
         health: &HealthSettings,
     ) -> Option<PspOutage> {
-        if self.machine.state() == HealthState::Recovering && results != Probation::default() {
-            self.machine.count_wins(results);
-            self.machine_dirty = true;
-        }
+        self.machine_dirty |= self.machine.count(results, now);
         let reading = DETECTOR.read(self.windows.watched(), health);
         let step = self.machine.due(&reading, results, now, health)?;
         let first_evidence_at = self.windows.first_failure_at().unwrap_or(now);

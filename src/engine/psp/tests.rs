@@ -126,6 +126,10 @@ fn states_follow_the_minutes() {
     );
     check("hold", &[(0, 0, 20, Down), (50, 0, 0, Down), (50, 0, 0, Down), (50, 0, 0, Recovering)]);
     check(
+        "a hold begins anew with each failure",
+        &[(0, 0, 20, Down), (50, 0, 0, Down), (0, 0, 1, Down), (50, 0, 0, Down), (50, 0, 0, Down), (50, 0, 0, Recovering)],
+    );
+    check(
         "recovery: ten wins in a row, old failures no longer count",
         &[
             (0, 0, 99, Down),
@@ -294,7 +298,8 @@ fn no_step_but_those_in_the_table() {
             for (wins, failures) in [(0, 0), (50, 0), (50, 1)] {
                 let mut next = machine.clone();
                 let results = Probation { wins, failures };
-                next.count_wins(results);
+                let now = next.since();
+                next.count(results, now);
                 let reading = Reading {
                     detector: "",
                     n: 0,
