@@ -24,6 +24,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use context::{Context, Talk};
 use globals::Globals;
+use replay_sink::Sink;
 use std::process::ExitCode;
 
 /// A payment router: reads attempts, outcomes and routing requests from Kafka, knows how every PSP is doing, and answers.
