@@ -28,7 +28,8 @@ pub struct Metric {
 /// Declares each metric once: a constant with its name, and its row in `METRICS`.
 macro_rules! metrics {
     ($($kind:ident $constant:ident $name:literal $help:literal;)*) => {
-        $(#[doc = $help] pub const $constant: &str = $name;)*
+        // The help texts name labels as they are, for dashboards.
+        $(#[doc = $help] #[allow(clippy::doc_markdown)] pub const $constant: &str = $name;)*
         /// Every metric there is.
         pub const METRICS: &[Metric] = &[$(Metric { name: $name, kind: Kind::$kind, help: $help }),*];
     };

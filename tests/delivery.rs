@@ -1,5 +1,8 @@
 //! What a user starts with Docker agrees with the code: names, ports, configuration keys, commands, files.
 
+// Outside test functions too, a test may give up at once.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use serde_yaml_ng::Value;
 use smartrouter::config::{Config, LoadOptions};
 use std::collections::{BTreeMap, BTreeSet};
@@ -243,4 +246,37 @@ fn a_wrong_key_would_be_found() {
     let options = LoadOptions { file: None, env: env.into_iter().collect(), overrides: Vec::new() };
     let error = Config::load(&options).unwrap_err().to_string();
     assert!(error.contains("bootstrap_server"), "{error}");
+}
+
+/// The README without its drawing, as code spans and blocks hold commands.
+fn commands_of_readme() -> Vec<Vec<String>> {
+    let text = read("README.md");
+    let starts = text.match_indices("smartrouter ").filter(|(at, _)| *at == 0 || matches!(text.as_bytes()[at - 1], b'\n' | b'`'));
+    let line = |at: usize| text[at..].split(['\n', '`', '#']).next().unwrap_or_default();
+    starts.map(|(at, _)| line(at).split_whitespace().skip(1).map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn the_readme_names_commands_targets_and_files_that_exist() {
+    let commands = commands_of_readme();
+    assert!(commands.len() > 5, "{commands:?}");
+    for words in commands {
+        // Required arguments come after the command: the help of the command is enough.
+        let ran = Command::new(env!("CARGO_BIN_EXE_smartrouter")).args(&words).arg("--help").output().unwrap();
+        assert!(ran.status.success(), "README: smartrouter {words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        let help = String::from_utf8_lossy(&ran.stdout);
+        assert!(help.contains(&format!("Usage: smartrouter {}", words[0])), "README: {words:?} is understood as something else");
+    }
+    let (readme, makefile) = (read("README.md"), read("Makefile"));
+    for target in
+        readme.split("make ").skip(1).map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '-').next().unwrap())
+    {
+        assert!(target.is_empty() || makefile.contains(&format!("\n{target}:")), "README: make {target} is no target");
+    }
+    for link in readme.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+        assert!(link.contains("://") || root().join(link).exists(), "README: {link} is not there");
+    }
+    for service in ["--profile simulator", "9464"] {
+        assert!(readme.contains(service), "README does not say {service}");
+    }
 }

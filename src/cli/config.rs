@@ -3,7 +3,7 @@
 use super::Verdict;
 use super::context;
 use super::globals::Globals;
-use super::screen::Screen;
+use super::screen::{self, Screen};
 use anyhow::Result;
 use clap::Subcommand;
 use serde_json::json;
@@ -22,7 +22,7 @@ pub(super) fn run(globals: &Globals, command: &Command) -> Result<Verdict> {
     match command {
         Command::Print => {
             let format = if screen.is_json() { Format::Json } else { Format::Table };
-            screen.raw(&format!("{}\n", context::load(globals)?.print(format).trim_end()))?;
+            screen::print(&format!("{}\n", context::load(globals)?.print(format).trim_end()))?;
             Ok(Verdict::Done)
         }
         Command::Check => check(globals, &screen),
@@ -30,13 +30,10 @@ pub(super) fn run(globals: &Globals, command: &Command) -> Result<Verdict> {
 }
 
 fn check(globals: &Globals, screen: &Screen) -> Result<Verdict> {
-    let error = match context::load(globals) {
-        Ok(_) => {
-            screen.say("the configuration is well")?;
-            screen.object(&json!({"ok": true, "problems": []}))?;
-            return Ok(Verdict::Done);
-        }
-        Err(error) => error,
+    let Err(error) = context::load(globals) else {
+        screen.say("the configuration is well")?;
+        screen.object(&json!({"ok": true, "problems": []}))?;
+        return Ok(Verdict::Done);
     };
     // What cannot be read at all is a failure; what was read and is wrong is a finding.
     let Some(ConfigError::Problems(problems)) = error.downcast_ref() else { return Err(error) };

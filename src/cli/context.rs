@@ -5,13 +5,16 @@ use super::screen::Screen;
 use anyhow::Result;
 use smartrouter::config::{Config, EventLog as LogKind, LoadOptions, Loaded, LogFormat};
 use smartrouter::io::codec::{Codec, RegistrySettings};
-use smartrouter::io::log::EventLog;
+use smartrouter::io::log::{EventLog, LogError};
 use smartrouter::io::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use smartrouter::io::log::kafka::{KafkaLog, KafkaOptions};
-use smartrouter::io::topics::{self, TopicNames};
+use smartrouter::io::store::StateStore;
+use smartrouter::io::topics::{self, PlanOptions, TopicNames};
+use smartrouter::runtime::{Clock, Limits, Shared};
 use smartrouter::telemetry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) struct Context {
     loaded: Loaded,
@@ -67,9 +70,7 @@ impl Context {
 
     /// The dead-letter topics of the inputs.
     pub(super) fn dead_letter_topics(&self) -> Vec<String> {
-        [topics::PAYMENT_ATTEMPTS, topics::PAYMENT_OUTCOMES, topics::ROUTING_REQUESTS]
-            .map(|input| self.topic(&format!("{input}.dlq")))
-            .to_vec()
+        topics::INPUTS.map(|input| self.topic(&topics::dead_letters_of(input))).to_vec()
     }
 
     pub(super) fn state_dir(&self) -> &Path {
@@ -81,22 +82,55 @@ impl Context {
         self.state_dir().join("log")
     }
 
-    /// Opens the log that the configuration names. A Kafka that is not there shows at the first call, not here.
+    /// Opens the log that the configuration names; a Kafka that does not answer is an error.
     pub(super) fn log(&self) -> Result<Arc<dyn EventLog>> {
         Ok(match self.config().runtime.log {
-            LogKind::Kafka => Arc::new(KafkaLog::connect(self.kafka_options())?),
-            LogKind::Embedded => Arc::new(EmbeddedLog::open(self.embedded_dir(), EmbeddedOptions::default())?),
+            LogKind::Kafka => Arc::new(self.kafka()?),
+            LogKind::Embedded => Arc::new(self.embedded()?),
         })
+    }
+
+    pub(super) fn kafka(&self) -> Result<KafkaLog, LogError> {
+        KafkaLog::connect(self.kafka_options())
+    }
+
+    /// The log in the state directory, with its topics.
+    pub(super) fn embedded(&self) -> Result<EmbeddedLog> {
+        let log = EmbeddedLog::open(self.embedded_dir(), EmbeddedOptions::default())?;
+        let options = PlanOptions { names: self.names.clone(), ..PlanOptions::default() };
+        log.create_topics(&topics::plan(&topics::declared()?, &log.topics(&[])?, &options).create)?;
+        Ok(log)
     }
 
     fn kafka_options(&self) -> KafkaOptions {
         let kafka = &self.config().kafka;
+        let milliseconds = |configured: u64| u32::try_from(configured).unwrap_or(u32::MAX);
+        let transaction_timeout_ms = milliseconds(kafka.transaction_timeout_ms);
         KafkaOptions {
             bootstrap: kafka.bootstrap_servers.clone(),
             properties: kafka.properties.clone(),
-            session_timeout_ms: kafka.session_timeout_ms,
-            transaction_timeout_ms: kafka.transaction_timeout_ms,
+            session_timeout_ms: milliseconds(kafka.session_timeout_ms),
+            transaction_timeout_ms,
+            // A commit is given up before the broker gives it up.
+            commit_watchdog_ms: transaction_timeout_ms / 2,
             ..KafkaOptions::default()
+        }
+    }
+
+    /// What the engine's tasks share. Opens the state store.
+    pub(super) fn shared(&self, clock: Clock) -> Result<Shared> {
+        let store = StateStore::open(self.state_dir())?;
+        Ok(Shared::new(clock, self.config().settings.clone(), self.codec()?, self.names.clone(), store))
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        let runtime = &self.config().runtime;
+        Limits {
+            group: self.group(),
+            instance: runtime.instance.clone(),
+            commit_interval: Duration::from_millis(runtime.commit_interval_ms),
+            batch_records_max: runtime.batch_records_max,
+            queue_records_max: runtime.queue_records_max,
         }
     }
 

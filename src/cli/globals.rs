@@ -11,6 +11,8 @@ pub(super) enum OutputFormat {
     Json,
 }
 
+// What is documented here is printed by `--help`, where backticks would stay.
+#[allow(clippy::doc_markdown)]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Globals {

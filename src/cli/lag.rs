@@ -29,7 +29,7 @@ const COLUMNS: &[Column] = &[
 
 pub(super) fn show(context: &Context) -> Result<Verdict> {
     let log = context.log()?;
-    let topics: Vec<String> = topics::ENGINE_INPUTS.iter().map(|base| context.topic(base)).collect();
+    let topics: Vec<String> = topics::INPUTS.iter().chain([&topics::STATS_DELTAS]).map(|base| context.topic(base)).collect();
     let rows = lags(log.as_ref(), &context.group(), &topics)?;
     context.screen().rows(COLUMNS, &rows, "no partitions")?;
     Ok(Verdict::Done)

@@ -15,18 +15,21 @@ mod lag;
 mod psp;
 mod dlq;
 mod reset;
+mod run;
+mod replay;
+mod replay_sink;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use context::{Context, Talk};
-use globals::{Globals, OutputFormat};
-use screen::Screen;
+use globals::Globals;
+use replay_sink::Sink;
 use std::process::ExitCode;
 
 /// A payment router: reads attempts, outcomes and routing requests from Kafka, knows how every PSP is doing, and answers.
 #[derive(Debug, Parser)]
-#[command(name = "smartrouter", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "smartrouter", version, arg_required_else_help = true, args_override_self = true, max_term_width = 110)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -36,6 +39,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Route: read the inputs, decide, keep the PSPs' health, until told to stop
+    Run,
+    /// History from files through an engine in this process, or onto Kafka
+    Replay(replay::Options),
     /// Compare the topics with their declarations, create what is missing
     #[command(subcommand)]
     Topics(topics::Command),
@@ -72,13 +79,12 @@ const FOUND: u8 = 3;
 pub(crate) fn main() -> ExitCode {
     // Wrong use ends here, with 2.
     let cli = Cli::parse();
-    let screen = Screen::new(cli.globals.output);
     match run(cli) {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
         Ok(Verdict::Found) => ExitCode::from(FOUND),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            screen.remark(format!("error: {}", describe(&error)));
+            screen::remark(format!("error: {}", describe(&error)));
             ExitCode::from(FAILED)
         }
     }
@@ -88,14 +94,17 @@ fn run(cli: Cli) -> Result<Verdict> {
     if let Command::Completions { shell } = cli.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "smartrouter", &mut script);
-        Screen::new(OutputFormat::Table).raw(&String::from_utf8_lossy(&script))?;
+        screen::print(&String::from_utf8_lossy(&script))?;
         return Ok(Verdict::Done);
     }
     if let Command::Config(command) = cli.command {
         return config::run(&cli.globals, &command);
     }
-    let context = Context::load(&cli.globals, Talk::Little)?;
+    let talk = if matches!(cli.command, Command::Run) { Talk::AsConfigured } else { Talk::Little };
+    let context = Context::load(&cli.globals, talk)?;
     match cli.command {
+        Command::Run => run::run(&context),
+        Command::Replay(options) => replay::run(context.screen(), &options, |destination| Sink::open(&context, destination)),
         Command::Topics(command) => topics::run(&context, command),
         Command::Check => check::run(&context),
         Command::Lag => lag::show(&context),
@@ -127,6 +136,7 @@ fn describe(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::globals::OutputFormat;
     use super::*;
     use anyhow::anyhow;
 
@@ -150,6 +160,8 @@ mod tests {
         }
         assert_eq!(cli.globals.output, OutputFormat::Json);
         assert!(Cli::try_parse_from(["smartrouter", "lag", "--brokers", "h:1"]).is_ok());
+        let twice = Cli::try_parse_from(["smartrouter", "-b", "h:1", "lag", "-b", "h:2"]).unwrap().globals.overrides();
+        assert_eq!(twice, [("kafka.bootstrap_servers".to_owned(), "h:2".to_owned())], "the last one counts");
         assert_eq!(Cli::try_parse_from(["smartrouter", "--no-such-flag", "lag"]).unwrap_err().exit_code(), 2);
         assert_eq!(Cli::try_parse_from(["smartrouter", "lag", "-X", "novalue"]).unwrap_err().exit_code(), 2);
     }

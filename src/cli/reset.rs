@@ -2,6 +2,7 @@
 
 use super::Verdict;
 use super::context::Context;
+use super::screen::remark;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
@@ -42,7 +43,7 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     if options.execute {
         remove(context.state_dir(), &directories)?;
     } else if !directories.is_empty() {
-        screen.remark("nothing was removed: this is the plan; --execute carries it out");
+        remark("nothing was removed: this is the plan; --execute carries it out");
     }
     screen.object(&json!({"removed": options.execute, "directories": rows}))?;
     Ok(Verdict::Done)

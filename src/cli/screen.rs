@@ -69,38 +69,38 @@ impl Screen {
 
     /// A line of the result for people; with `--output json` it is left out.
     pub(super) fn say(&self, line: impl Display) -> Result<()> {
-        if self.is_json() { Ok(()) } else { self.raw(&format!("{line}\n")) }
-    }
-
-    /// A remark: not part of the result.
-    pub(super) fn remark(&self, line: impl Display) {
-        // Nobody is left to be told when stderr is gone.
-        let _ = writeln!(std::io::stderr(), "{line}");
+        if self.is_json() { Ok(()) } else { print(&format!("{line}\n")) }
     }
 
     /// Rows as a table, or as one JSON array. `none` says in words that there are none.
     pub(super) fn rows<T: Serialize>(&self, columns: &[Column], rows: &[T], none: &str) -> Result<()> {
         if self.is_json() {
-            return self.raw(&format!("{}\n", serde_json::to_string(rows)?));
+            return print(&format!("{}\n", serde_json::to_string(rows)?));
         }
         if rows.is_empty() {
             return self.say(none);
         }
         let rows: Vec<Value> = rows.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
-        self.raw(&format!("{}\n", table(columns, &rows, std::io::stdout().is_terminal())))
+        print(&format!("{}\n", table(columns, &rows, std::io::stdout().is_terminal())))
     }
 
     /// The result as one JSON object; for people the command has said it in words.
     pub(super) fn object<T: Serialize>(&self, result: &T) -> Result<()> {
-        if self.is_json() { self.raw(&format!("{}\n", serde_json::to_string(result)?)) } else { Ok(()) }
+        if self.is_json() { print(&format!("{}\n", serde_json::to_string(result)?)) } else { Ok(()) }
     }
+}
 
-    /// Bytes of a result as they are.
-    pub(super) fn raw(&self, text: &str) -> Result<()> {
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        Ok(stdout.flush()?)
-    }
+/// A text of the result, as it is.
+pub(super) fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+/// A remark: not part of the result.
+pub(super) fn remark(line: impl Display) {
+    // Nobody is left to be told when stderr is gone.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn table(columns: &[Column], rows: &[Value], fit: bool) -> String {

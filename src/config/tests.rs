@@ -324,3 +324,17 @@ fn the_shipped_example_passes_with_the_flags_of_a_deployment() {
     assert_eq!((settings.merchants[0].id.as_str(), settings.hard_rules[0].psp.as_str()), ("volaris", "amex"));
     assert!(settings.rules.iter().any(|rule| rule.shadow) && settings.rules.iter().any(|rule| !rule.split.is_empty()));
 }
+
+#[test]
+fn every_deployment_that_ships_passes() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let mut loaded = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            Config::load(&LoadOptions { file: Some(path), ..LoadOptions::default() }).unwrap_or_else(|error| panic!("{error}"));
+            loaded += 1;
+        }
+    }
+    assert!(loaded > 0);
+}

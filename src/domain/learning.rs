@@ -122,3 +122,15 @@ pub struct CodeCount {
     pub code: String,
     pub count: i64,
 }
+
+/// Long-term history of a subject (a BIN or an issuer) at one PSP, as published on `stats.profiles`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatsProfile {
+    /// What the history is of, such as `bin:411111/psp:worldpay`.
+    pub subject: String,
+    pub psp_id: PspId,
+    /// Attempts whose result is known.
+    pub attempts: i64,
+    pub approvals: i64,
+    pub updated_at: EpochMs,
+}

@@ -8,6 +8,7 @@ pub mod payment;
 pub mod decision;
 pub mod psp;
 pub mod learning;
+pub mod control;
 mod validate;
 
 pub use validate::{InvalidRecord, Validate};

@@ -70,7 +70,7 @@ pub struct HealthSettings {
     pub recovered_rate: f64,
     /// A segment stays in a state at least this long before it may get better.
     pub dwell_ms: i64,
-    /// A DOWN segment is tried again (RECOVERING) after this long.
+    /// A DOWN segment is tried again (RECOVERING) after this long, and this long after its last failure.
     pub hold_ms: i64,
     /// Share of eligible payments that a RECOVERING segment gets as samples.
     pub sample_rate: f64,

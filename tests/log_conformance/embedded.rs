@@ -6,6 +6,7 @@ use crate::reading::{
 };
 use smartrouter::io::log::embedded::{EmbeddedLog, EmbeddedOptions, Upkeep};
 use smartrouter::io::log::{EventLog, LogError, Output, Polled, Position};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -53,11 +54,7 @@ impl TestLog for EmbeddedUnderTest {
     }
 }
 
-fn make() -> Option<Box<dyn TestLog>> {
-    Some(Box::new(under_test()))
-}
-
-crate::suite::conformance!(make);
+crate::suite::conformance!(Some(under_test()));
 
 #[test]
 fn the_newest_instance_has_the_partitions_and_gives_them_back() {
@@ -75,7 +72,7 @@ fn the_newest_instance_has_the_partitions_and_gives_them_back() {
     check_void(older.commit(txn(vec![record(&out, 0, "too late")], &[(&from, 2)])));
     assert_eq!(glance(&mut *older), [Polled::Revoked(vec![from.clone()])]);
     check_void(older.commit(txn(vec![record(&out, 0, "too late")], &[(&from, 2)])));
-    check_void(older.start(&[(from.clone(), Position::Beginning)]).map(|()| Default::default()));
+    check_void(older.start(&[(from.clone(), Position::Beginning)]).map(|()| BTreeMap::default()));
     newer.commit(txn(vec![record(&out, 0, "newer")], &[(&from, 2)])).expect("commit");
     newer.close().expect("close");
     check_void(newer.commit(txn(vec![], &[(&from, 3)])));
@@ -143,7 +140,9 @@ fn partitions_take_turns() {
             member.poll(&mut polled, records_max, Duration::ZERO).expect("poll");
             let records = records_of(&polled);
             assert_eq!(records.len(), records_max);
-            records.iter().for_each(|record| counts[record.at.partition as usize] += 1);
+            for record in &records {
+                counts[record.at.partition as usize] += 1;
+            }
         }
         assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?} of {records_max}");
     }
@@ -257,7 +256,7 @@ fn compaction_goes_over_many_batches() {
     let log = under_test();
     log.log().create_topics(&[describe("table", 1, &[("cleanup.policy", "compact")])]).expect("create");
     let value = "x".repeat(2_000);
-    let mut expected = std::collections::BTreeMap::new();
+    let mut expected = BTreeMap::new();
     for n in 0..2_000 {
         // Every third key comes once, the others again and again: full batches stay beside emptied ones.
         let key = if n % 3 == 0 || (800..1_000).contains(&n) { format!("once {n}") } else { format!("often {}", n % 7) };
@@ -323,7 +322,9 @@ fn damage_is_told_and_not_written_over() {
         ("manifest", |path| {
             let manifest = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
             let manifest = manifest.filter(|file| file.file_name().unwrap().to_string_lossy().starts_with("MANIFEST"));
-            manifest.for_each(|file| std::fs::write(file, vec![7; 400]).unwrap());
+            for file in manifest {
+                std::fs::write(file, vec![7; 400]).unwrap();
+            }
         }),
         ("pointer", |path| std::fs::write(path.join("CURRENT"), "nonsense").unwrap()),
         ("no pointer", |path| std::fs::remove_file(path.join("CURRENT")).unwrap()),

@@ -15,7 +15,7 @@ struct KafkaUnderTest {
 }
 
 fn connect(bootstrap: &str) -> KafkaLog {
-    KafkaLog::connect(KafkaOptions { bootstrap: bootstrap.to_owned(), ..KafkaOptions::default() }).expect("connect to the broker")
+    KafkaLog::connect(KafkaOptions::new(bootstrap)).expect("connect to the broker")
 }
 
 impl TestLog for KafkaUnderTest {
@@ -37,14 +37,14 @@ impl TestLog for KafkaUnderTest {
     }
 }
 
-fn make() -> Option<Box<dyn TestLog>> {
+fn under_test() -> Option<KafkaUnderTest> {
     let Ok(bootstrap) = std::env::var(BROKER) else {
         assert!(std::env::var(REQUIRED).is_err(), "{REQUIRED} is set, and {BROKER}=host:port names no broker");
         eprintln!("skipped: {BROKER}=host:port names no broker (`make test` starts one)");
         return None;
     };
     let run = format!("{:016x}", drawn());
-    Some(Box::new(KafkaUnderTest { log: connect(&bootstrap), bootstrap, run }))
+    Some(KafkaUnderTest { log: connect(&bootstrap), bootstrap, run })
 }
 
-crate::suite::conformance!(make);
+crate::suite::conformance!(under_test());

@@ -18,5 +18,6 @@
 mod suite;
 mod reading;
 mod embedded;
+mod kafka;
 mod kill;
 mod model;

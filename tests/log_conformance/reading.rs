@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long something that must happen may take. A case never waits this long when all is well.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a case looks for what must not happen. A slow machine can only make it miss a fault, not see one.
 const GLANCE: Duration = Duration::from_millis(300);
 const POLL: Duration = Duration::from_millis(100);
@@ -35,8 +35,8 @@ pub(crate) fn at(topic: &str, partition: i32) -> TopicPartition {
     TopicPartition::new(topic, partition)
 }
 
-pub(crate) fn bytes(text: impl AsRef<[u8]>) -> Option<Bytes> {
-    Some(Bytes::copy_from_slice(text.as_ref()))
+pub(crate) fn bytes(text: impl AsRef<[u8]>) -> Bytes {
+    Bytes::copy_from_slice(text.as_ref())
 }
 
 pub(crate) fn text(value: Option<&Bytes>) -> String {
@@ -50,13 +50,13 @@ pub(crate) fn record(topic: &str, partition: i32, value: impl AsRef<[u8]>) -> Ou
         partition: Some(partition),
         timestamp_ms: None,
         key: None,
-        value: bytes(value),
+        value: Some(bytes(value)),
         headers: vec![],
     }
 }
 
 pub(crate) fn keyed(topic: &str, partition: i32, key: &str, value: Option<&str>) -> Output {
-    Output { key: bytes(key), value: value.and_then(bytes), ..record(topic, partition, "") }
+    Output { key: Some(bytes(key)), value: value.map(bytes), ..record(topic, partition, "") }
 }
 
 pub(crate) fn describe(name: &str, partitions: i32, settings: &[(&str, &str)]) -> TopicDescription {

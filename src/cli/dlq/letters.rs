@@ -127,7 +127,9 @@ pub(super) fn record(log: &dyn EventLog, id: &LetterId) -> Result<Record> {
     if !partitions.contains(&id.at) {
         bail!("{} has no partition {}", id.at.topic, id.at.partition);
     }
-    match scan::first_from(log, &id.at, id.offset)? {
+    let (begin, end) = log.reader()?.bounds(&id.at)?;
+    let found = if (begin..end).contains(&id.offset) { scan::first_from(log, &id.at, id.offset)? } else { None };
+    match found {
         Some(record) if record.offset == id.offset => Ok(record),
         _ => bail!("there is no letter {id}: `smartrouter dlq list` shows those there are"),
     }

@@ -11,7 +11,7 @@ mod redrive;
 
 use super::Verdict;
 use super::context::Context;
-use super::screen::{Column, one_line, time};
+use super::screen::{Column, one_line, remark, time};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use letters::{Letter, LetterId};
@@ -108,7 +108,7 @@ fn show(context: &Context, id: &LetterId, value_to: Option<&std::path::Path>) ->
     let value = record.value.as_deref().unwrap_or_default();
     if let Some(path) = value_to {
         anyhow::Context::with_context(std::fs::write(path, value), || format!("{} cannot be written", path.display()))?;
-        screen.remark(format!("{} bytes written to {}", value.len(), path.display()));
+        remark(format!("{} bytes written to {}", value.len(), path.display()));
     }
     screen.say(format!("letter   {id}\nsource   {}\nreason   {}", letter.source, one_line(&letter.reason)))?;
     screen.say(format!("key      {}", record.key.as_deref().map_or("-".to_owned(), readable)))?;

@@ -4,6 +4,7 @@ use super::letters::{self, AT, Letter, LetterId, REASON, REDRIVEN, SOURCE_OFFSET
 use super::{COLUMNS, Redrive};
 use crate::cli::Verdict;
 use crate::cli::context::Context;
+use crate::cli::screen::remark;
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use serde_json::json;
@@ -28,13 +29,13 @@ pub(super) fn run(context: &Context, options: Redrive) -> Result<Verdict> {
         screen.rows(COLUMNS, &chosen, "no letters to send again")?;
     }
     if skipped > 0 {
-        screen.remark(format!("{skipped} letters were sent again before and are left out (--force sends them once more)"));
+        remark(format!("left out, because sent again before: {skipped} (--force sends them once more)"));
     }
     if options.execute {
         send(log.as_ref(), &chosen, mended.as_ref())?;
-        screen.say(format!("{} letters sent again", chosen.len()))?;
+        screen.say(format!("sent again: {}", chosen.len()))?;
     } else if !chosen.is_empty() {
-        screen.remark("nothing was sent: this is the plan; --execute carries it out");
+        remark("nothing was sent: this is the plan; --execute carries it out");
     }
     let redriven = if options.execute { chosen.len() } else { 0 };
     let names: Vec<&str> = chosen.iter().map(|letter| letter.letter.as_str()).collect();

@@ -16,6 +16,12 @@ mod ranking;
 mod lottery;
 mod retry;
 mod assemble;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod properties;
 
 pub use view::{PspView, StaticView};
 

@@ -1,15 +1,44 @@
 //! A PSP's segments: windows become a health score, a state, and transitions.
+//!
+//! Owns, for one PSP, the windows and the state machine of each segment, in memory, and the entries that they are stored as.
+//! Never routes anything and never publishes: it returns transitions, says which segments changed, and answers with their state.
+//! Fed by the stats task with merged `stats.deltas` and ticks; `policy` reads what is published.
+//!
+//! All segments of a PSP share its time: the highest tile start or tick seen (see `window`), so that their windows can be compared.
+//! Given the same time at the end, windows do not depend on the order of deltas; transitions do, as they should: they are what was known
+//! then. The same deltas and ticks in the same order give the same bytes.
+//!
+//! A segment goes `Up → Degraded → Down → Recovering → Up` (all legal steps: `machine::TRANSITIONS`), one step per merge or tick.
+//! Evidence is what a `detector` sees in the newest results. A segment that is DOWN is put on probation (RECOVERING) after a hold; there
+//! wins in a row restore it and any persistent technical failure sends it back. After a recovery evidence starts afresh with the next tile.
+
+mod detector;
+mod machine;
+mod segment;
+mod entry;
+#[cfg(test)]
+mod tests;
+
+pub use entry::{CorruptState, psp_of_key};
 
 use super::settings::{EngineSettings, HealthSettings};
-use super::window::SegmentWindows;
+use super::window::{Added, TILE_MS};
 use crate::domain::learning::StatsDelta;
-use crate::domain::psp::{PspOutage, PspState, Segment};
+use crate::domain::psp::{PspOutage, PspState, Segment, SegmentKind};
 use crate::domain::{EpochMs, PspId};
+use entry::Entry;
+use machine::Probation;
+use segment::SegmentBook;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All segments of one PSP, held in memory by the stats task that owns the PSP.
 #[derive(Clone, Debug)]
 pub struct PspBook {
     psp_id: PspId,
+    now: EpochMs,
+    clock_dirty: bool,
+    /// In the order of segments, in which everything is done: nothing depends on hashing.
+    segments: BTreeMap<Segment, SegmentBook>,
 }
 
 /// What `merge` and `tick` want of the world.
@@ -21,4 +50,159 @@ pub struct StatsEffects {
     pub changed: Vec<Segment>,
     /// Results that came too late for every window.
     pub late_results: i64,
+}
+
+impl PspBook {
+    pub fn new(psp_id: PspId) -> Self {
+        Self { psp_id, now: 0, clock_dirty: false, segments: BTreeMap::new() }
+    }
+
+    pub fn psp_id(&self) -> &PspId {
+        &self.psp_id
+    }
+
+    /// The time that the windows stand at.
+    pub fn now(&self) -> EpochMs {
+        self.now
+    }
+
+    /// Counts what one payment task saw, and judges the segments that it concerns (all, when time moved on to another tile).
+    pub fn merge(&mut self, delta: &StatsDelta, engine: &EngineSettings, health: &HealthSettings) -> StatsEffects {
+        debug_assert_eq!(delta.psp_id, self.psp_id, "deltas are routed to the book of their PSP");
+        let newest = delta.tallies.iter().map(|tally| tally.tile_start).max().unwrap_or(self.now);
+        let moved = newest.div_euclid(TILE_MS) > self.now.div_euclid(TILE_MS);
+        let mut changed = self.advance(newest, health);
+        let mut late_results = 0;
+        let mut touched: BTreeMap<&Segment, Probation> = BTreeMap::new();
+        for tally in &delta.tallies {
+            let Some(book) = self.admit(&tally.segment, engine.segments_per_psp_max, health) else { continue };
+            let results = touched.entry(&tally.segment).or_default();
+            match book.add(tally, results) {
+                Added::Counted => {
+                    changed.insert(tally.segment.clone());
+                }
+                // Each result is also in `ALL`: there it is counted once.
+                Added::Late if tally.segment.kind == SegmentKind::All => late_results += tally.tally.attempts,
+                Added::Late => {}
+            }
+        }
+        let mut effects = self.evaluate(health, changed, |segment| match touched.get(segment) {
+            None if !moved => None,
+            results => Some(results.copied().unwrap_or_default()),
+        });
+        effects.late_results = late_results;
+        effects
+    }
+
+    /// Moves time on and judges all segments.
+    pub fn tick(&mut self, at: EpochMs, health: &HealthSettings) -> StatsEffects {
+        let changed = self.advance(at, health);
+        self.evaluate(health, changed, |_| Some(Probation::default()))
+    }
+
+    /// The state of a segment as it is published; `at` becomes its `updated_at`.
+    pub fn state(&self, segment: &Segment, at: EpochMs, health: &HealthSettings) -> Option<PspState> {
+        self.segments.get(segment).map(|book| book.published((&self.psp_id, segment), at, health))
+    }
+
+    /// All states, `ALL` first.
+    pub fn states(&self, at: EpochMs, health: &HealthSettings) -> impl Iterator<Item = PspState> {
+        self.segments.iter().map(move |(segment, book)| book.published((&self.psp_id, segment), at, health))
+    }
+
+    /// Emits (key, value) of all that changed since the last call: touched tiles, state machines, the clock.
+    /// Later entries of a key replace earlier ones; nothing is ever deleted.
+    pub fn drain_dirty(&mut self, emit: &mut dyn FnMut(Vec<u8>, Vec<u8>)) {
+        let psp_id = &self.psp_id;
+        let mut put = |(key, value)| emit(key, value);
+        if std::mem::take(&mut self.clock_dirty) {
+            put(entry::clock(psp_id, self.now));
+        }
+        for (segment, book) in &mut self.segments {
+            if std::mem::take(&mut book.machine_dirty) {
+                put(entry::machine(psp_id, segment, &book.machine));
+            }
+            book.windows.drain_dirty(&mut |tile| put(entry::tile(psp_id, segment, &tile)));
+        }
+    }
+
+    /// Emits (key, value) of all that the book holds, changed or not: what a store holds, less its stale tiles.
+    pub fn entries(&self, emit: &mut dyn FnMut(Vec<u8>, Vec<u8>)) {
+        let mut put = |(key, value)| emit(key, value);
+        put(entry::clock(&self.psp_id, self.now));
+        for (segment, book) in &self.segments {
+            put(entry::machine(&self.psp_id, segment, &book.machine));
+            book.windows.tiles(&mut |tile| put(entry::tile(&self.psp_id, segment, &tile)));
+        }
+    }
+
+    /// The book that these entries, in any order, were drained from. Totals are summed up again from the tiles.
+    pub fn restore(psp_id: PspId, entries: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, CorruptState> {
+        let mut now = 0;
+        let mut machines = Vec::new();
+        let mut tiles = Vec::new();
+        for (key, value) in entries {
+            match entry::decode(&psp_id, &key, &value)? {
+                Entry::Clock(at) => now = now.max(at),
+                Entry::Machine(segment, machine) => machines.push((segment, machine)),
+                Entry::Tile { segment, ring, start, tally } => {
+                    now = now.max(start);
+                    tiles.push((segment, ring, start, tally));
+                }
+            }
+        }
+        let mut segments: BTreeMap<Segment, SegmentBook> = BTreeMap::new();
+        let clean = || SegmentBook { machine_dirty: false, ..SegmentBook::new(now) };
+        for (segment, machine) in machines {
+            segments.entry(segment).or_insert_with(clean).machine = machine;
+        }
+        for (segment, ring, start, tally) in tiles {
+            segments.entry(segment).or_insert_with(clean).windows.restore_tile(ring, start, &tally);
+        }
+        for book in segments.values_mut() {
+            book.windows.restored();
+        }
+        Ok(Self { psp_id, now, clock_dirty: false, segments })
+    }
+
+    fn advance(&mut self, to: EpochMs, health: &HealthSettings) -> BTreeSet<Segment> {
+        if to > self.now {
+            self.now = to;
+            self.clock_dirty = true;
+        }
+        let now = self.now;
+        let moved = self.segments.iter_mut().filter_map(|(segment, book)| book.advance(now, health).then(|| segment.clone()));
+        moved.collect()
+    }
+
+    /// The book of a segment; a new one is opened while there is room. `ALL` always has room.
+    fn admit(&mut self, segment: &Segment, segments_max: usize, health: &HealthSettings) -> Option<&mut SegmentBook> {
+        if !self.segments.contains_key(segment) {
+            if self.segments.len() >= segments_max && segment.kind != SegmentKind::All {
+                return None;
+            }
+            let mut book = SegmentBook::new(self.now);
+            book.advance(self.now, health);
+            self.segments.insert(segment.clone(), book);
+        }
+        self.segments.get_mut(segment)
+    }
+
+    /// Judges the segments for which `results` has an answer.
+    fn evaluate(
+        &mut self,
+        health: &HealthSettings,
+        mut changed: BTreeSet<Segment>,
+        results: impl Fn(&Segment) -> Option<Probation>,
+    ) -> StatsEffects {
+        let mut transitions = Vec::new();
+        for (segment, book) in &mut self.segments {
+            let Some(results) = results(segment) else { continue };
+            if let Some(transition) = book.evaluate((&self.psp_id, segment), results, self.now, health) {
+                changed.insert(segment.clone());
+                transitions.push(transition);
+            }
+        }
+        StatsEffects { transitions, changed: changed.into_iter().collect(), late_results: 0 }
+    }
 }

@@ -199,7 +199,8 @@ mod tests {
     #[test]
     fn ids_are_stable_and_depend_on_every_part() {
         assert_eq!(stable_id("k", &["a", "b"]), stable_id("k", &["a", "b"]));
-        let ids: BTreeSet<String> = [["a", "b"], ["ab", ""], ["", "ab"], ["b", "a"]].iter().map(|parts| stable_id("k", parts)).collect();
+        let ids: BTreeSet<String> =
+            [["a", "b"], ["ab", ""], ["", "ab"], ["b", "a"]].iter().map(|parts| stable_id("k", parts)).collect();
         assert_eq!(ids.len(), 4);
     }
 }

@@ -4,7 +4,7 @@ use super::decimal::Decimal;
 use super::mapping::{Case, Field, Mapping, Source};
 use super::rejects::mask_card_numbers;
 use super::source::Cell;
-use super::targets::{Draft, Set, REQUIRED};
+use super::targets::{Draft, REQUIRED, Set};
 use super::times::{read_time, wall_clock};
 use crate::domain::EpochMs;
 use chrono::{DateTime, SecondsFormat};
@@ -26,29 +26,27 @@ pub(super) fn draft(mapping: &Mapping, cells: &[Cell]) -> Result<Draft, String> 
             Source::Constant(text) => Ok(Told::Text(text.clone())),
             Source::Column(index) => read_cell(mapping, field, cells.get(*index).unwrap_or(&Cell::Empty)),
         };
-        let (text, result) = match told {
-            Ok(Told::Text(text)) => {
-                let result = put(field, &text, mapping.zone, &mut draft);
-                (text, result)
+        let (text, result) = match (told, field.target.set) {
+            (Ok(Told::Instant(at)), Set::Time(set)) => {
+                set(&mut draft, at);
+                continue;
             }
-            Ok(Told::Instant(at)) => match field.target.set {
-                Set::Time(set) => {
-                    set(&mut draft, at);
-                    continue;
-                }
-                _ => {
-                    let text = instant_text(at);
-                    let result = put(field, &text, mapping.zone, &mut draft);
-                    (text, result)
-                }
-            },
-            Ok(Told::Nothing) if is_required(field) => (String::new(), Err("has no value, and the mapping no default".to_owned())),
-            Ok(Told::Nothing) => continue,
-            Err((text, rule)) => (text, Err(rule)),
+            (Ok(Told::Instant(at)), _) => put_text(field, instant_text(at), mapping.zone, &mut draft),
+            (Ok(Told::Text(text)), _) => put_text(field, text, mapping.zone, &mut draft),
+            (Ok(Told::Nothing), _) if is_required(field) => {
+                (String::new(), Err("has no value, and the mapping no default".to_owned()))
+            }
+            (Ok(Told::Nothing), _) => continue,
+            (Err((text, rule)), _) => (text, Err(rule)),
         };
         result.map_err(|rule| reason(mapping, field, &text, &rule))?;
     }
     Ok(draft)
+}
+
+fn put_text(field: &Field, text: String, zone: Tz, draft: &mut Draft) -> (String, Result<(), String>) {
+    let result = put(field, &text, zone, draft);
+    (text, result)
 }
 
 fn is_required(field: &Field) -> bool {
@@ -193,8 +191,11 @@ mod tests {
     /// `expect`: what `read` finds in the draft, or a part of the reason for a reject.
     fn check(target: &str, options: &str, cell: &Cell, read: fn(&Draft) -> String, expect: Result<&str, &str>) {
         let mapping = mapping(target, options);
-        let cells: Vec<Cell> =
-            mapping.columns.iter().map(|name| if name == "at" { Cell::Text("1546300800000".into()) } else { cell.clone() }).collect();
+        let cells: Vec<Cell> = mapping
+            .columns
+            .iter()
+            .map(|name| if name == "at" { Cell::Text("1546300800000".into()) } else { cell.clone() })
+            .collect();
         let got = draft(&mapping, &cells).map(|d| read(&d));
         match (&got, expect) {
             (Ok(value), Ok(want)) => assert_eq!(value, want, "{target} {options} {cell:?}"),
@@ -244,7 +245,13 @@ mod tests {
         check("skip_reasons", ", separator = \";\"", &text("a; b;;c"), skips, Ok("a|b|c"));
         check("skip_reasons", "", &text("[\"a\", 1, null]"), skips, Ok("a|1"));
         check("skip_reasons", "", &text("[oops"), skips, Err("JSON array"));
-        check("payment.installments.count", "", &text("3.0"), |d| format!("{:?}", d.attempt.payment.installments.as_ref().map(|i| i.count)), Ok("Some(3)"));
+        check(
+            "payment.installments.count",
+            "",
+            &text("3.0"),
+            |d| format!("{:?}", d.attempt.payment.installments.as_ref().map(|i| i.count)),
+            Ok("Some(3)"),
+        );
     }
 
     #[test]
@@ -268,6 +275,6 @@ mod tests {
     #[test]
     fn a_reason_shows_no_card_number() {
         let read = |d: &Draft| d.attempt.payment.amount_minor.to_string();
-        check("payment.amount_minor", ", decimal_mark = \",\"", &text("4111 1111 1111 1111"), read, Err("411111******"));
+        check("payment.amount_minor", ", decimal_mark = \",\"", &text("4111 1111 1111 1111"), read, Err("4111 11** ****"));
     }
 }

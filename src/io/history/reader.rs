@@ -1,6 +1,6 @@
 //! The reader: files in, rows of events out, in order of time.
 
-use super::chains::{self, stable_id, Chains, Placed};
+use super::chains::{self, Chains, Placed, stable_id};
 use super::convert;
 use super::mapping::Mapping;
 use super::rejects::mask_card_numbers;
@@ -140,7 +140,9 @@ impl HistoryReader {
         if let Some(last_at) = self.last_at.filter(|&last_at| at < last_at) {
             let late_ms = last_at.saturating_sub(at);
             let remedy = "set `sorted = false` in the mapping, so that all rows are read and sorted first";
-            return HistoryRow::Reject(origin.reject(format!("attempted_at is {late_ms} ms before that of a row above it; {remedy}")));
+            return HistoryRow::Reject(
+                origin.reject(format!("attempted_at is {late_ms} ms before that of a row above it; {remedy}")),
+            );
         }
         let placed = self.chains.place(&key, &draft);
         match events(*draft, &placed, self.requests) {
@@ -241,4 +243,151 @@ fn events(draft: Draft, placed: &Placed, requests: Requests) -> Result<HistoryEv
         outcome.validate()?;
     }
     Ok(HistoryEvents { request, attempt, outcome, place: placed.place })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::history::source::Format;
+    use crate::io::history::targets::TARGETS;
+    use proptest::prelude::*;
+
+    const MAPPING: &str = r#"
+        [chains]
+        same = ["card"]
+        gap_s = 60
+        until = "approved"
+        [fields]
+        psp_id = { column = "psp" }
+        attempted_at = { column = "at", time = "epoch_s" }
+        status = { column = "ok", values = { 0 = "DECLINED", 1 = "APPROVED" } }
+        payment.merchant_id = { constant = "m" }
+        payment.amount_minor = { column = "amount" }
+        payment.currency = { constant = "EUR" }
+    "#;
+
+    fn read(texts: &[&str], mapping: &str) -> Vec<HistoryRow> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = |(index, text): (usize, &&str)| {
+            let path = dir.path().join(format!("{index}.csv"));
+            std::fs::write(&path, format!("at,psp,card,amount,ok\n{text}")).expect("written");
+            path
+        };
+        let files: Vec<PathBuf> = texts.iter().enumerate().map(file).collect();
+        let mapping = Mapping::parse(mapping, "m.toml").expect("a good mapping");
+        let reader = HistoryReader::open(&files, mapping, Requests::PerAttempt).expect("readable");
+        reader.map(|row| row.expect("readable")).collect()
+    }
+
+    fn described(rows: &[HistoryRow]) -> Vec<String> {
+        let described = |row: &HistoryRow| match row {
+            HistoryRow::Events(e) => {
+                format!("{} {} {}", e.attempt.attempted_at / 1_000, e.attempt.psp_id, e.attempt.attempt_number)
+            }
+            HistoryRow::Reject(reject) => format!("! {} {}", reject.row, reject.reason),
+        };
+        rows.iter().map(described).collect()
+    }
+
+    #[test]
+    fn chains_go_on_in_the_next_file() {
+        let rows = read(&["1546300800,a,x,1,0\n", "1546300810,b,x,1,1\n1546300811,c,x,1,0\n"], MAPPING);
+        assert_eq!(described(&rows), ["1546300800 a 1", "1546300810 b 2", "1546300811 c 1"]);
+    }
+
+    #[test]
+    fn a_row_that_breaks_a_rule_leaves_no_trace_in_its_payment() {
+        // The second row is in the year 2500, the third has a negative amount, the fourth goes back in time.
+        let text = "1546300800,a,x,1,0\n16725225600,b,x,1,1\n1546300805,c,x,-1,0\n1546300799,d,x,1,0\n1546300810,e,x,1,0\n";
+        let rows = described(&read(&[text], MAPPING));
+        assert_eq!((rows[0].as_str(), rows[4].as_str()), ("1546300800 a 1", "1546300810 e 2"));
+        for (row, part) in [(1, "! 3 attempted_at is"), (2, "! 4 amount_minor is \"-1\""), (3, "set `sorted = false`")] {
+            assert!(rows[row].contains(part), "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn unsorted_files_are_sorted_when_the_mapping_says_so() {
+        let mapping = format!("sorted = false\n{MAPPING}");
+        let rows = read(&["1546300810,b,x,1,1\n", "1546300811,c,x,1,0\nbroken\n1546300800,a,x,1,0\n"], &mapping);
+        let expect = ["! 3 has 1 columns where the header has 5", "1546300800 a 1", "1546300810 b 2", "1546300811 c 1"];
+        assert_eq!(described(&rows), expect);
+    }
+
+    #[test]
+    fn records_of_a_row_belong_together() {
+        let rows = read(&["1546300800,a,x,1,1\n"], MAPPING);
+        let HistoryRow::Events(events) = &rows[0] else { panic!("a good row") };
+        let (attempt, outcome) = (&events.attempt, events.outcome.as_ref().expect("an outcome"));
+        let request = events.request.as_ref().expect("a request");
+        assert_eq!(request.payment, attempt.payment);
+        assert_eq!((&outcome.attempt_id, &outcome.payment_id), (&attempt.attempt_id, &attempt.payment.payment_id));
+        assert_eq!(attempt.payment.order_id, attempt.payment.payment_id);
+        assert_eq!(request.validate(), Ok(()));
+    }
+
+    /// Pieces that mappings are made of, right and wrong, in any combination.
+    fn any_field() -> impl Strategy<Value = String> {
+        let target = prop::sample::select(TARGETS.iter().map(|target| target.path).collect::<Vec<_>>());
+        let options = [
+            "column = \"a\"",
+            "column = \"b.c\"",
+            "column = \"\"",
+            "constant = 7",
+            "constant = \"x\"",
+            "default = \"1\"",
+            "case = \"upper\"",
+            "case = \"lower\"",
+            "first_chars = 0",
+            "json_path = \"/a\"",
+            "unit = \"major\"",
+            "unit = \"s\"",
+            "decimal_mark = \",\"",
+            "time = \"epoch_ns\"",
+            "time = [\"%Y\", \"%+\", \"%s\"]",
+            "time = []",
+            "separator = \"\"",
+            "values = { 1 = \"APPROVED\" }",
+        ];
+        let options = prop::collection::btree_set(prop::sample::select(options.to_vec()), 0..4);
+        (target, options)
+            .prop_map(|(path, options)| format!("\"{path}\" = {{ {} }}", options.into_iter().collect::<Vec<_>>().join(", ")))
+    }
+
+    fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let pieces =
+            ["a,b\n", "a", ",", "\"", "\n", "\r\n", "{\"a\": 1}\n", "{", "}", ":", "1546300800", "-1", "\u{feff}", "PAR1", "ü"];
+        let piece = prop_oneof![
+            prop::sample::select(pieces.to_vec()).prop_map(|p| p.as_bytes().to_vec()),
+            prop::collection::vec(any::<u8>(), 0..8)
+        ];
+        prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_mapping_panics(fields in prop::collection::vec(any_field(), 0..12), noise in "\\PC{0,40}") {
+            let _ = Mapping::parse(&format!("[fields]\n{}", fields.join("\n")), "m.toml");
+            let _ = Mapping::parse(&noise, "m.toml");
+        }
+
+        #[test]
+        fn no_file_panics_and_every_reading_ends(bytes in any_bytes(), extra in any_field(), sorted: bool) {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("file");
+            std::fs::write(&path, &bytes).expect("written");
+            for format in [Format::Csv, Format::JsonLines, Format::Parquet] {
+                let needed = "\"psp_id\" = { column = \"a\" }\n\"attempted_at\" = { column = \"a\", time = \"epoch_s\" }\n\
+                    \"payment.merchant_id\" = { constant = \"m\" }\n\"payment.amount_minor\" = { constant = 1 }\n\
+                    \"payment.currency\" = { constant = \"EUR\" }";
+                let head = format!("sorted = {sorted}\n[chains]\nsame = [\"a\"]\ngap_s = 0\n[fields]\n{needed}\n");
+                let with_extra = Mapping::parse(&format!("{head}{extra}"), "m.toml").or_else(|_| Mapping::parse(&head, "m.toml"));
+                let mapping = Mapping { format: Some(format), ..with_extra.expect("a good mapping") };
+                if let Ok(reader) = HistoryReader::open(std::slice::from_ref(&path), mapping, Requests::PerPayment) {
+                    // A row has at least one byte.
+                    prop_assert!(reader.count() <= bytes.len() + 1);
+                }
+            }
+        }
+    }
 }

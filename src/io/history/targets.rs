@@ -158,7 +158,8 @@ impl Draft {
             cvv_sent: false,
         };
         let bin = String::new();
-        let card = Card { bin, brand: String::new(), card_type: CardType::Unknown, bank: None, issuer_country: None, token: None };
+        let card =
+            Card { bin, brand: String::new(), card_type: CardType::Unknown, bank: None, issuer_country: None, token: None };
         let payment = Payment {
             payment_id: String::new(),
             order_id: String::new(),

@@ -11,7 +11,10 @@ use chrono_tz::Tz;
 pub(super) enum TimeFormat {
     Rfc3339,
     /// A number since 1970: 10^`exponent` × value / `divisor` is milliseconds. What is finer than a millisecond is cut off.
-    Epoch { exponent: u32, divisor: i128 },
+    Epoch {
+        exponent: u32,
+        divisor: i128,
+    },
     /// chrono's strftime; with a zone in the text (`%z`), else in the mapping's time zone; without a time of day, midnight.
     Strftime(String),
 }

@@ -1,1 +1,209 @@
-//! (being written)
+//! The state store: what the tasks of this process remember, in one RocksDB under the state directory.
+//!
+//! Owns the layout of keys and the promise that a commit's writes, of all tasks of a thread, happen together with the changelog
+//! positions that they stand for. Never interprets a value. The changelog topics are the authority: whatever is here can be
+//! wiped and rebuilt from them. Neighbours: `runtime::restore` reads positions, `runtime::task_group` writes batches.
+//!
+//! Key: store (1 byte) · partition (4 bytes, big endian) · the entry's own key. Store 0 holds the positions.
+
+mod batch;
+
+pub use batch::StateBatch;
+
+use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteOptions};
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StoreName {
+    Payments,
+    Customers,
+    Psps,
+}
+
+impl StoreName {
+    pub const ALL: [Self; 3] = [Self::Payments, Self::Customers, Self::Psps];
+
+    /// The store's name in its changelog topic.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Payments => "payments",
+            Self::Customers => "customers",
+            Self::Psps => "psps",
+        }
+    }
+
+    fn id(self) -> u8 {
+        match self {
+            Self::Payments => 1,
+            Self::Customers => 2,
+            Self::Psps => 3,
+        }
+    }
+}
+
+const POSITIONS: u8 = 0;
+
+/// One store's part for one partition: the unit that is restored, wiped and owned by a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Shard {
+    pub store: StoreName,
+    pub partition: i32,
+}
+
+impl Shard {
+    pub fn new(store: StoreName, partition: i32) -> Self {
+        Self { store, partition }
+    }
+
+    fn prefix(self) -> [u8; 5] {
+        prefix(self.store.id(), self.partition)
+    }
+
+    fn key(self, key: &[u8]) -> Vec<u8> {
+        [&self.prefix()[..], key].concat()
+    }
+
+    fn position_key(self) -> Vec<u8> {
+        let mut key = prefix(POSITIONS, self.partition).to_vec();
+        key.push(self.store.id());
+        key
+    }
+}
+
+fn prefix(store: u8, partition: i32) -> [u8; 5] {
+    let p = partition.to_be_bytes();
+    [store, p[0], p[1], p[2], p[3]]
+}
+
+/// What a shard's content stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardPosition {
+    /// The log that the changelog belongs to: another log's state is void.
+    pub log_id: String,
+    /// Partitions of the changelog topic when this was written: keys move when it changes.
+    pub partitions: i32,
+    /// Layout of the values: state of another format is rebuilt.
+    pub format: u32,
+    /// All changelog records below this offset are applied.
+    pub changelog_offset: i64,
+}
+
+pub struct StateStore {
+    db: DB,
+    path: PathBuf,
+}
+
+impl StateStore {
+    /// Opens or creates the store under `state_dir`.
+    pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
+        let path = state_dir.join("store");
+        std::fs::create_dir_all(&path).map_err(|error| StoreError::Unusable { path: path.clone(), detail: error.to_string() })?;
+        let db = DB::open(&options(), &path).map_err(|error| StoreError::on_open(&path, &error))?;
+        Ok(Self { db, path })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn get(&self, shard: Shard, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db.get(shard.key(key)).map_err(|error| self.failed(&error))
+    }
+
+    /// Visits the entries of a shard in key order, from the first key at or behind `from`, until `visit` breaks.
+    pub fn scan(
+        &self,
+        shard: Shard,
+        from: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let mut read = ReadOptions::default();
+        if let Some(end) = end_of(shard.prefix()) {
+            read.set_iterate_upper_bound(end);
+        }
+        let start = shard.key(from);
+        for entry in self.db.iterator_opt(IteratorMode::From(&start, Direction::Forward), read) {
+            let (key, value) = entry.map_err(|error| self.failed(&error))?;
+            if visit(&key[shard.prefix().len()..], &value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn position(&self, shard: Shard) -> Result<Option<ShardPosition>, StoreError> {
+        let Some(bytes) = self.db.get(shard.position_key()).map_err(|error| self.failed(&error))? else { return Ok(None) };
+        // A position that cannot be read says as little as none: the shard is then rebuilt.
+        Ok(postcard::from_bytes(&bytes).ok())
+    }
+
+    /// Writes all of the batch or nothing of it; it survives the end of the process, however it ends.
+    pub fn write(&self, batch: StateBatch) -> Result<(), StoreError> {
+        self.db.write_opt(batch.into_inner(), &WriteOptions::default()).map_err(|error| self.failed(&error))
+    }
+
+    /// Forgets a shard and its position.
+    pub fn wipe(&self, shard: Shard) -> Result<(), StoreError> {
+        let mut batch = rocksdb::WriteBatch::default();
+        let end = end_of(shard.prefix()).unwrap_or_else(|| vec![0xff; 6]);
+        batch.delete_range(shard.prefix().to_vec(), end);
+        batch.delete(shard.position_key());
+        self.db.write(batch).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &rocksdb::Error) -> StoreError {
+        StoreError::Failed { path: self.path.clone(), detail: error.to_string() }
+    }
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+    options.set_write_buffer_size(64 << 20);
+    options.set_max_write_buffer_number(3);
+    options.set_keep_log_file_num(2);
+    options.set_max_open_files(512);
+    let mut table = rocksdb::BlockBasedOptions::default();
+    table.set_bloom_filter(10.0, false);
+    table.set_block_cache(&rocksdb::Cache::new_lru_cache(128 << 20));
+    options.set_block_based_table_factory(&table);
+    options
+}
+
+/// The first key behind all keys with this prefix.
+fn end_of(prefix: [u8; 5]) -> Option<Vec<u8>> {
+    let number = prefix.iter().fold(0_u64, |number, &byte| (number << 8) | u64::from(byte)) + 1;
+    (number < 1 << 40).then(|| number.to_be_bytes()[3..].to_vec())
+}
+
+/// What the operator has to know about the state directory.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    #[error("the state directory {path} cannot be used: {detail}; make it writable, or name another with --state-dir", path = path.display())]
+    Unusable { path: PathBuf, detail: String },
+    #[error("the state directory {path} is in use by another process; give each process its own --state-dir", path = path.display())]
+    Locked { path: PathBuf },
+    #[error("the state in {path} is damaged: {detail}; `smartrouter reset --execute` drops it, it is rebuilt from the changelog", path = path.display())]
+    Damaged { path: PathBuf, detail: String },
+    #[error("the state store {path} failed: {detail}; check the disk", path = path.display())]
+    Failed { path: PathBuf, detail: String },
+}
+
+impl StoreError {
+    fn on_open(path: &Path, error: &rocksdb::Error) -> Self {
+        let path = path.to_owned();
+        let detail = error.to_string();
+        match error.kind() {
+            rocksdb::ErrorKind::IOError if detail.contains("lock") => Self::Locked { path },
+            rocksdb::ErrorKind::Corruption => Self::Damaged { path, detail },
+            _ => Self::Unusable { path, detail },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

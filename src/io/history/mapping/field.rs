@@ -3,8 +3,8 @@
 use super::super::convert;
 use super::super::decimal::currency_exponent;
 use super::super::targets::{Draft, Set, Target};
-use super::super::times::{TimeFormat, DEFAULT_FORMATS};
-use super::{wrong, Wrong};
+use super::super::times::{DEFAULT_FORMATS, TimeFormat};
+use super::{Wrong, wrong};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -155,7 +155,10 @@ fn check_options(target: &Target, raw: &RawField, key: &str) -> Result<(), Wrong
         Some(Unit::Ms | Unit::S) => matches!(target.set, Set::Duration(_)),
     };
     if !unit_fits {
-        return wrong(&format!("{key}.unit"), "does not fit: money is in \"minor\" or \"major\" units, a duration in \"ms\" or \"s\"");
+        return wrong(
+            &format!("{key}.unit"),
+            "does not fit: money is in \"minor\" or \"major\" units, a duration in \"ms\" or \"s\"",
+        );
     }
     if raw.json_path.as_ref().is_some_and(|path| !path.starts_with('/')) {
         return wrong(&format!("{key}.json_path"), "must be a JSON pointer such as /routing/algorithm");

@@ -37,9 +37,9 @@ mod field;
 
 pub(super) use field::{Case, Field, Source};
 
+use super::HistoryError;
 use super::source::Format;
 use super::targets::{REQUIRED, TARGETS};
-use super::HistoryError;
 use chrono_tz::Tz;
 use field::RawField;
 use serde::Deserialize;
@@ -129,7 +129,10 @@ fn check(raw: RawMapping) -> Result<Mapping, Wrong> {
     };
     let zone_name = raw.time_zone.unwrap_or_else(|| "UTC".to_owned());
     let Ok(zone) = zone_name.parse::<Tz>() else {
-        return wrong("time_zone", format!("{zone_name:?} is no IANA time zone; give a name such as America/Mexico_City, or UTC"));
+        return wrong(
+            "time_zone",
+            format!("{zone_name:?} is no IANA time zone; give a name such as America/Mexico_City, or UTC"),
+        );
     };
     let mut found = Vec::new();
     flatten("", raw.fields, &mut found)?;
@@ -165,14 +168,20 @@ fn check_chains(raw: Option<RawChains>, fields: &[Field], columns: &mut Vec<Stri
     let raw = raw.unwrap_or(RawChains { same: None, gap_s: None, until: None });
     if mapped("payment.payment_id") {
         if raw.same.is_some() || raw.until.is_some() {
-            return wrong("chains", "payment.payment_id is mapped, so `same` and `until` have no say; remove them, or that field");
+            return wrong(
+                "chains",
+                "payment.payment_id is mapped, so `same` and `until` have no say; remove them, or that field",
+            );
         }
         let gap_ms = i64::from(raw.gap_s.unwrap_or(PAYMENT_ID_GAP_S)) * 1_000;
         return Ok(ChainRule { same: Vec::new(), gap_ms, until_approved: false });
     }
     let same = raw.same.unwrap_or_default();
     if same.is_empty() {
-        return wrong("chains.same", "is missing: map payment.payment_id, or name the columns in which a payment's attempts agree");
+        return wrong(
+            "chains.same",
+            "is missing: map payment.payment_id, or name the columns in which a payment's attempts agree",
+        );
     }
     let Some(gap_s) = raw.gap_s else {
         return wrong("chains.gap_s", "is missing: the longest time between two attempts of a payment, in seconds, such as 60");
@@ -282,7 +291,11 @@ mod tests {
         check("case = \"lower\"", "separator = \";\"", "fields.psp_id.separator");
         check("case = \"lower\"", "json_path = \"a.b\"", "fields.psp_id.json_path");
         check("\"epoch_s\", ", "\"iso\", ", "fields.attempted_at.time");
-        check("{ column = \"at\", time = [\"epoch_s\", \"%Y-%m-%d\"] }", "{ constant = \"2019-01-01\" }", "every attempt has its own time");
+        check(
+            "{ column = \"at\", time = [\"epoch_s\", \"%Y-%m-%d\"] }",
+            "{ constant = \"2019-01-01\" }",
+            "every attempt has its own time",
+        );
         check("card.brand", "payment_id = { column = \"pid\" }\ncard.brand", "chains: payment.payment_id is mapped");
         check("[fields.payment]", "[fields.payment]\nmerchant_id = { constant = \"x\" }", "given twice");
     }

@@ -4,8 +4,8 @@
 //! are wanted for the rejects file, and a stray quote must not swallow the rest of the file.
 //! A row that does not add up costs its first line; reading goes on with the second.
 
-use super::lines::{Line, Lines, LINE_BYTES_MAX};
-use super::{listed, Cell, RawRow};
+use super::lines::{LINE_BYTES_MAX, Line, Lines};
+use super::{Cell, RawRow, listed};
 use crate::io::history::HistoryError;
 use std::io::BufRead;
 
@@ -202,7 +202,9 @@ mod tests {
     fn check(text: &str, columns: &[&str], expect: &[&str]) {
         let got: Vec<String> = rows(text.as_bytes(), columns)
             .into_iter()
-            .map(|(number, cells)| cells.map_or_else(|why| format!("{number} !{why}"), |cells| format!("{number} {}", cells.join("|"))))
+            .map(|(number, cells)| {
+                cells.map_or_else(|why| format!("{number} !{why}"), |cells| format!("{number} {}", cells.join("|")))
+            })
             .collect();
         assert_eq!(got.len(), expect.len(), "{got:?}");
         for (got, want) in got.iter().zip(expect) {

@@ -2,8 +2,8 @@
 
 use super::lines::Lines;
 use super::{Cell, RawRow};
-use crate::io::history::convert::json_text;
 use crate::io::history::HistoryError;
+use crate::io::history::convert::json_text;
 use serde_json::Value;
 use std::io::BufRead;
 

@@ -1,8 +1,8 @@
 //! Parquet, row by row. A column is a name, or names with dots between them that lead into groups. Only what is mapped is decoded.
 
-use super::{listed, Cell, RawRow};
-use crate::io::history::convert::json_text;
+use super::{Cell, RawRow, listed};
 use crate::io::history::HistoryError;
+use crate::io::history::convert::json_text;
 use ::parquet::basic::{ConvertedType, LogicalType, TimeUnit};
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::record::reader::RowIter;
@@ -39,9 +39,16 @@ struct Clock {
 
 impl ParquetRows {
     pub(super) fn open(opened: File, columns: &[String], file: String) -> Result<Self, HistoryError> {
+        caught(|| Self::open_trusted(opened, columns, file.clone())).unwrap_or_else(|| {
+            Err(HistoryError::Format { file, problem: "is a damaged Parquet file: its metadata contradicts itself".to_owned() })
+        })
+    }
+
+    fn open_trusted(opened: File, columns: &[String], file: String) -> Result<Self, HistoryError> {
         let problem = |problem: String| HistoryError::Format { file: file.clone(), problem };
-        let bytes_total = opened.metadata().map(|meta| meta.len()).unwrap_or(0);
-        let reader = SerializedFileReader::new(opened).map_err(|error| problem(format!("is not a readable Parquet file: {error}")))?;
+        let bytes_total = opened.metadata().map_or(0, |meta| meta.len());
+        let reader =
+            SerializedFileReader::new(opened).map_err(|error| problem(format!("is not a readable Parquet file: {error}")))?;
         let metadata = reader.metadata().file_metadata();
         let rows_total = metadata.num_rows().max(0) as u64;
         let root = metadata.schema_descr().root_schema().clone();
@@ -52,7 +59,8 @@ impl ParquetRows {
                 let present = listed(root.get_fields().iter().map(|field| field.name()));
                 return Err(HistoryError::MissingColumn { file, column: column.clone(), present });
             };
-            let Some(top) = root.get_fields().iter().find(|field| Some(field.name()) == path.first().map(|node| node.name())) else {
+            let Some(top) = root.get_fields().iter().find(|field| Some(field.name()) == path.first().map(|node| node.name()))
+            else {
                 continue;
             };
             check_leaves(top).map_err(|leaf| problem(format!("column {column:?} has a type that cannot be read: {leaf}")))?;
@@ -77,19 +85,25 @@ impl ParquetRows {
 
     /// A row that cannot be decoded ends the file: where the next one starts is not known.
     pub(super) fn next_row(&mut self) -> Result<Option<RawRow>, HistoryError> {
-        match self.rows.next() {
-            None => Ok(None),
-            Some(Ok(row)) => {
+        let problem = |problem: String| HistoryError::Format { file: self.file.clone(), problem };
+        match caught(|| self.rows.next()) {
+            None => Err(problem(format!("cannot be read on after row {}: the file is damaged", self.number))),
+            Some(None) => Ok(None),
+            Some(Some(Ok(row))) => {
                 self.number += 1;
-                let cells = self.columns.iter().map(|column| find(&row, &column.path).map_or(Cell::Empty, |f| cell(f, column.clock)));
+                let cells =
+                    self.columns.iter().map(|column| find(&row, &column.path).map_or(Cell::Empty, |f| cell(f, column.clock)));
                 Ok(Some(RawRow { number: self.number, cells: Ok(cells.collect()), text: None }))
             }
-            Some(Err(error)) => Err(HistoryError::Format {
-                file: self.file.clone(),
-                problem: format!("cannot be read on after row {}: {error}", self.number),
-            }),
+            Some(Some(Err(error))) => Err(problem(format!("cannot be read on after row {}: {error}", self.number))),
         }
     }
+}
+
+/// The Parquet crate asserts what a damaged file may contradict: what panics in there is a fault of the file, not of ours.
+/// After `None` the reader is not used again.
+fn caught<T>(read: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).ok()
 }
 
 /// The types from the top down to the column.
@@ -180,5 +194,139 @@ fn json(field: &Field) -> Value {
             Value::Object(map.entries().iter().map(entry).collect())
         }
         Field::Decimal(_) | Field::TimeMillis(_) | Field::TimeMicros(_) => Value::from(field.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::parquet::data_type::{
+        BoolType, ByteArray, ByteArrayType, DoubleType, FixedLenByteArray, FixedLenByteArrayType, Int32Type, Int64Type,
+    };
+    use ::parquet::file::properties::WriterProperties;
+    use ::parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+    use ::parquet::schema::parser::parse_message_type;
+    use std::io::{Seek, Write};
+
+    const SCHEMA: &str = "message history {
+        required int64 id;
+        optional binary brand (UTF8);
+        required double amount;
+        required fixed_len_byte_array(4) price (DECIMAL(9, 2));
+        required int64 at_us (TIMESTAMP(MICROS, true));
+        required int64 at_local (TIMESTAMP(MILLIS, false));
+        required int64 at_ns (TIMESTAMP(NANOS, true));
+        required int32 day (DATE);
+        required boolean ok;
+        required group routing { required binary algorithm (UTF8); }
+        required int32 unused;
+    }";
+
+    macro_rules! write {
+        ($group:expr, $kind:ty, $values:expr, $levels:expr) => {{
+            let mut column = $group.next_column().expect("writable").expect("a column");
+            column.typed::<$kind>().write_batch($values, $levels, None).expect("writable");
+            column.close().expect("writable");
+        }};
+    }
+
+    fn write_columns(group: &mut SerializedRowGroupWriter<'_, &mut File>) {
+        write!(group, Int64Type, &[7, 8], None);
+        write!(group, ByteArrayType, &[ByteArray::from("Visa")], Some(&[1, 0]));
+        write!(group, DoubleType, &[19.99, 1e21], None);
+        let price = |cents: i32| FixedLenByteArray::from(cents.to_be_bytes().to_vec());
+        write!(group, FixedLenByteArrayType, &[price(1999), price(-5)], None);
+        write!(group, Int64Type, &[1_546_300_871_256_999, 0], None);
+        write!(group, Int64Type, &[1_546_300_871_000, 0], None);
+        write!(group, Int64Type, &[1_546_300_871_256_999_999, i64::MIN], None);
+        write!(group, Int32Type, &[17_897, i32::MAX], None);
+        write!(group, BoolType, &[true, false], None);
+        write!(group, ByteArrayType, &[ByteArray::from("rule"), ByteArray::from("")], None);
+        write!(group, Int32Type, &[0, 0], None);
+    }
+
+    fn sample() -> File {
+        let mut file = tempfile::tempfile().expect("a file");
+        let schema = Arc::new(parse_message_type(SCHEMA).expect("a schema"));
+        let mut writer =
+            SerializedFileWriter::new(&mut file, schema, Arc::new(WriterProperties::builder().build())).expect("writable");
+        for _ in 0..2 {
+            let mut group = writer.next_row_group().expect("writable");
+            write_columns(&mut group);
+            group.close().expect("writable");
+        }
+        writer.close().expect("writable");
+        file.rewind().expect("seekable");
+        file
+    }
+
+    fn open(file: File, columns: &[&str]) -> Result<ParquetRows, HistoryError> {
+        let columns: Vec<String> = columns.iter().map(|&c| c.to_owned()).collect();
+        ParquetRows::open(file, &columns, "f.parquet".to_owned())
+    }
+
+    #[test]
+    fn every_type_becomes_a_cell() {
+        let columns =
+            ["brand", "id", "amount", "price", "at_us", "at_local", "at_ns", "day", "ok", "routing.algorithm", "routing"];
+        let mut rows = open(sample(), &columns).expect("readable");
+        let mut got = Vec::new();
+        while let Some(row) = rows.next_row().expect("readable") {
+            got.push((row.number, row.cells.expect("cells")));
+        }
+        let text = |value: &str| Cell::Text(value.to_owned());
+        let first = [
+            text("Visa"),
+            text("7"),
+            text("19.99"),
+            text("19.99"),
+            Cell::Instant(1_546_300_871_256),
+            Cell::WallClock(1_546_300_871_000),
+            Cell::Instant(1_546_300_871_256),
+            Cell::WallClock(17_897 * 86_400_000),
+            text("true"),
+            text("rule"),
+            text("{\"algorithm\":\"rule\"}"),
+        ];
+        assert_eq!(got.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert_eq!(got[0].1, first);
+        assert_eq!(got[2].1, first, "the second row group");
+        assert_eq!(got[1].1[..4], [Cell::Empty, text("8"), text("1000000000000000000000"), text("-0.05")]);
+        assert_eq!(rows.bytes_read(), rows.bytes_total);
+    }
+
+    #[test]
+    fn a_missing_column_says_what_is_there() {
+        for column in ["bin", "routing.psp", "id.x"] {
+            let error = open(sample(), &[column]).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(error.contains(column) && error.contains("id, brand, amount"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_no_panic() {
+        let mut whole = Vec::new();
+        std::io::Read::read_to_end(&mut sample(), &mut whole).expect("readable");
+        let columns = ["brand", "id", "amount", "price", "at_us", "day", "ok", "routing"];
+        let mut failed = 0;
+        for at in (0..whole.len()).step_by(3) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0xFF;
+            if at % 2 == 0 {
+                damaged.truncate(whole.len() - 1 - at / 2);
+            }
+            let mut file = tempfile::tempfile().expect("a file");
+            file.write_all(&damaged).expect("written");
+            let ended = open(file, &columns).and_then(|mut rows| {
+                for _ in 0..100 {
+                    if rows.next_row()?.is_none() {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            failed += usize::from(ended.is_err());
+        }
+        assert!(failed > whole.len() / 12, "{failed} of {}", whole.len() / 3);
     }
 }

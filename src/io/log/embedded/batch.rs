@@ -159,12 +159,12 @@ impl BatchReader {
         if self.position == self.batch.len() {
             return Ok(None);
         }
-        self.record(at).map(Some).ok_or(Damage::Malformed)
+        self.record(at).map(Some)
     }
 
-    fn record(&mut self, at: &TopicPartition) -> Option<Record> {
+    fn record(&mut self, at: &TopicPartition) -> Result<Record, Damage> {
         let offset = self.base + self.number()?.cast_signed();
-        let timestamp_ms = fixed(&self.batch, self.position)?;
+        let timestamp_ms = fixed(&self.batch, self.position).ok_or(Damage::Malformed)?;
         self.position += 8;
         let key = self.optional()?;
         let value = self.optional()?;
@@ -173,37 +173,37 @@ impl BatchReader {
         for _ in 0..header_count {
             let len = self.number()? as usize;
             let name = self.slice(len)?;
-            let name = std::str::from_utf8(&name).ok()?.to_owned();
+            let name = std::str::from_utf8(&name).map_err(|_| Damage::Malformed)?.to_owned();
             headers.push((name, self.optional()?));
         }
-        Some(Record { at: at.clone(), offset, timestamp_ms, key, value, headers })
+        Ok(Record { at: at.clone(), offset, timestamp_ms, key, value, headers })
     }
 
-    fn number(&mut self) -> Option<u64> {
+    fn number(&mut self) -> Result<u64, Damage> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
-            let byte = *self.batch.get(self.position)?;
+            let byte = *self.batch.get(self.position).ok_or(Damage::Malformed)?;
             self.position += 1;
             number |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return Some(number);
+                return Ok(number);
             }
         }
-        None
+        Err(Damage::Malformed)
     }
 
-    fn optional(&mut self) -> Option<Option<Bytes>> {
+    fn optional(&mut self) -> Result<Option<Bytes>, Damage> {
         match self.number()? {
-            0 => Some(None),
+            0 => Ok(None),
             len => self.slice(len as usize - 1).map(Some),
         }
     }
 
-    fn slice(&mut self, len: usize) -> Option<Bytes> {
-        let end = self.position.checked_add(len).filter(|&end| end <= self.batch.len())?;
+    fn slice(&mut self, len: usize) -> Result<Bytes, Damage> {
+        let end = self.position.checked_add(len).filter(|&end| end <= self.batch.len()).ok_or(Damage::Malformed)?;
         let part = self.batch.slice(self.position..end);
         self.position = end;
-        Some(part)
+        Ok(part)
     }
 }
 
@@ -213,27 +213,21 @@ mod tests {
     use crate::io::log::{Headers, Record, TopicPartition};
     use bytes::Bytes;
 
-    fn bytes(text: &'static str) -> Option<Bytes> {
-        Some(Bytes::from_static(text.as_bytes()))
+    fn record(offset: i64, timestamp_ms: i64, key: Option<&'static str>, value: Option<&'static str>) -> Record {
+        let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let at = TopicPartition::new("t", 3);
+        Record { at, offset, timestamp_ms, key: key.map(bytes), value: value.map(bytes), headers: vec![] }
     }
 
     fn records() -> Vec<Record> {
-        let at = TopicPartition::new("t", 3);
-        let rows: [(i64, i64, Option<Bytes>, Option<Bytes>, Headers); 4] = [
-            (1 << 40, 1_546_300_800_000, bytes("key"), bytes("value"), vec![]),
-            ((1 << 40) + 1, -5, None, None, vec![("a".into(), None), ("é".into(), bytes("")), ("b".into(), bytes("x"))]),
-            ((1 << 40) + 700, 0, bytes(""), bytes(""), vec![]),
-            ((1 << 40) + 701, 7, bytes("k"), Some(Bytes::from(vec![7; 300_000])), vec![]),
-        ];
-        rows.map(|(offset, timestamp_ms, key, value, headers)| Record {
-            at: at.clone(),
-            offset,
-            timestamp_ms,
-            key,
-            value,
-            headers,
-        })
-        .to_vec()
+        let first = 1 << 40;
+        let headers = vec![("a".into(), None), ("é".into(), Some(Bytes::new())), ("b".into(), Some(Bytes::from_static(b"x")))];
+        vec![
+            record(first, 1_546_300_800_000, Some("key"), Some("value")),
+            Record { headers, ..record(first + 1, -5, None, None) },
+            record(first + 700, 0, Some(""), Some("")),
+            Record { value: Some(Bytes::from(vec![7; 300_000])), ..record(first + 701, 7, Some("k"), None) },
+        ]
     }
 
     fn encode(records: &[Record]) -> Bytes {

@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn what_kafka_refuses_is_refused_by_name() {
-        let rows: [(&str, i32, &[(&str, &str)], &str); 5] = [
+        type Row = (&'static str, i32, &'static [(&'static str, &'static str)], &'static str);
+        let rows: [Row; 5] = [
             ("a b", 1, &[], "a b"),
             ("", 1, &[], "a name has"),
             ("t", 0, &[], "at least one"),

@@ -5,7 +5,7 @@
 use super::super::{LogError, Polled, Position, TopicPartition};
 use super::batch::BatchReader;
 use super::catalog::{Partition, Topic};
-use super::disk::Disk;
+use super::disk::{Disk, offset_of};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,6 +15,12 @@ const FETCH_BYTES: usize = 256 << 10;
 /// How many records a partition gives before it is another's turn.
 const TURN_RECORDS_MAX: usize = 256;
 
+/// A batch with the last offset that it can hold: its last record may be an earlier one, if compaction took those behind.
+struct Fetched {
+    batch: BatchReader,
+    last: i64,
+}
+
 /// One partition that is read.
 pub(super) struct Cursor {
     pub(super) at: TopicPartition,
@@ -22,8 +28,8 @@ pub(super) struct Cursor {
     /// Absent: not started, nothing is delivered.
     next: Option<i64>,
     pub(super) paused: bool,
-    current: Option<BatchReader>,
-    fetched: VecDeque<Bytes>,
+    current: Option<Fetched>,
+    fetched: VecDeque<Fetched>,
     /// The end that was last told, so that each is told once.
     end_told: Option<i64>,
 }
@@ -51,22 +57,23 @@ impl Cursor {
         };
         let mut taken = 0;
         loop {
-            if let Some(batch) = &mut self.current {
+            if let Some(fetched) = &mut self.current {
                 if taken == records_max {
                     break;
                 }
-                match batch.next(&self.at).map_err(|damage| disk.damaged_batch(&self.at, damage))? {
-                    None => self.current = None,
+                match fetched.batch.next(&self.at).map_err(|damage| disk.damaged_batch(&self.at, damage))? {
+                    None => {
+                        next = next.max(fetched.last + 1);
+                        self.current = self.fetched.pop_front();
+                    }
                     Some(record) if record.offset < next => {}
                     Some(record) => {
                         next = record.offset + 1;
-                        self.next = Some(next);
                         out.push(Polled::Record(record));
                         taken += 1;
                     }
                 }
-            } else if let Some(batch) = self.fetched.pop_front() {
-                self.current = Some(BatchReader::open(batch).map_err(|damage| disk.damaged_batch(&self.at, damage))?);
+                self.next = Some(next);
             } else {
                 let end = partition.next();
                 if next >= end {
@@ -92,17 +99,21 @@ impl Cursor {
     /// Fetches batches from `next` on; false if there is none below `end`.
     fn fetch(&mut self, disk: &Disk, partition: &Partition, next: i64, end: i64) -> Result<bool, LogError> {
         let mut batches = disk.batches(self.topic.id, self.at.partition, next.max(partition.first()), end)?;
+        self.fetched.clear();
         let mut bytes = 0;
-        while let Some(batch) = batches.value() {
+        while bytes < FETCH_BYTES
+            && let Some((key, batch)) = batches.item()
+        {
+            let last = offset_of(key).ok_or_else(|| disk.damaged("a record key is too short"))?;
             bytes += batch.len();
-            self.fetched.push_back(Bytes::copy_from_slice(batch));
-            if bytes >= FETCH_BYTES {
-                return Ok(true);
-            }
+            let batch =
+                BatchReader::open(Bytes::copy_from_slice(batch)).map_err(|damage| disk.damaged_batch(&self.at, damage))?;
+            self.fetched.push_back(Fetched { batch, last });
             batches.next();
         }
         batches.status().map_err(|error| disk.error(&error))?;
-        Ok(bytes > 0)
+        self.current = self.fetched.pop_front();
+        Ok(self.current.is_some())
     }
 }
 

@@ -175,17 +175,13 @@ impl Ledger {
 
 impl Staging {
     fn slot(&mut self, topic: &Arc<Topic>, partition: i32) -> Result<&mut Slot, LogError> {
-        let index = match self.slot_of.get(&(topic.id, partition)) {
-            Some(&index) => index,
-            None => {
-                let reach = topic.partition(partition).ok_or_else(|| LogError::NoTopic(format!("{}-{partition}", topic.name)))?;
-                let slot =
-                    Slot { topic: Arc::clone(topic), partition, next: reach.next(), batch: BatchWriter::new(), named: false };
-                self.slots.push(slot);
-                self.slot_of.insert((topic.id, partition), self.slots.len() - 1);
-                self.slots.len() - 1
-            }
-        };
+        let next_index = self.slots.len();
+        let index = *self.slot_of.entry((topic.id, partition)).or_insert(next_index);
+        if index == next_index {
+            let reach = topic.partition(partition).ok_or_else(|| LogError::NoTopic(format!("{}-{partition}", topic.name)))?;
+            let (topic, next) = (Arc::clone(topic), reach.next());
+            self.slots.push(Slot { topic, partition, next, batch: BatchWriter::new(), named: false });
+        }
         Ok(&mut self.slots[index])
     }
 }

@@ -1,0 +1,84 @@
+//! `smartrouter run`: the router on Kafka, until told to stop.
+
+use super::context::Context;
+use super::{Verdict, signals};
+use anyhow::{Context as _, Result, bail};
+use smartrouter::api::AdminServer;
+use smartrouter::config::EventLog as LogKind;
+use smartrouter::io::log::kafka::KafkaLog;
+use smartrouter::runtime::status::Status;
+use smartrouter::runtime::{Clock, Live, Stop};
+use smartrouter::telemetry;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A task group whose loop has not turned for this long is hung: no call of the log takes longer.
+const STALL_MAX: Duration = Duration::from_secs(120);
+const SIGNAL_CHECK: Duration = Duration::from_millis(20);
+
+pub(super) fn run(context: &Context) -> Result<Verdict> {
+    let config = context.config();
+    if config.runtime.log == LogKind::Embedded {
+        bail!("runtime.log is \"embedded\": nobody else can write to it; `run` needs \"kafka\" (`demo` and `replay` use the embedded log)");
+    }
+    let metrics = telemetry::install_metrics()?;
+    let status = Arc::new(Status::new(STALL_MAX));
+    let admin = AdminServer::start(&config.admin.addr, status.clone(), metrics)?;
+    let shared = Arc::new(context.shared(Clock::Wall)?);
+    let stop = Stop::default();
+    stop_on_signal(&stop, Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
+    let limits = context.limits();
+    tracing::info!(
+        bootstrap = config.kafka.bootstrap_servers,
+        group = limits.group,
+        instance = limits.instance,
+        admin = %admin.addr(),
+        state_dir = %context.state_dir().display(),
+        "starting"
+    );
+    let Some(log) = connect(context, &status, &stop)? else { return Ok(Verdict::Done) };
+    Live { log: Arc::new(log), shared, status, limits, threads: config.runtime.threads, stop }.run().context("the router stopped")?;
+    tracing::info!("stopped: everything that was taken is committed");
+    Ok(Verdict::Done)
+}
+
+/// Waits for brokers that are not there yet: a router that starts before its Kafka is no error. None when told to stop meanwhile.
+fn connect(context: &Context, status: &Status, stop: &Stop) -> Result<Option<KafkaLog>> {
+    while !stop.is_set() {
+        match context.kafka() {
+            Ok(log) => return Ok(Some(log)),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "waiting for Kafka");
+                status.set_log_unavailable(Some(error.to_string()));
+                thread::sleep(SIGNAL_CHECK);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// The first signal asks for an orderly end, which may take `timeout`; the second ends the process at once.
+fn stop_on_signal(stop: &Stop, timeout: Duration) -> Result<()> {
+    let flag: Arc<AtomicBool> = signals::stop_flag()?;
+    let stop = stop.clone();
+    let watch = move || {
+        while !flag.load(Ordering::SeqCst) {
+            thread::sleep(SIGNAL_CHECK);
+        }
+        tracing::info!("told to stop: committing and leaving the group");
+        stop.set();
+        let told = Instant::now();
+        while told.elapsed() < timeout {
+            thread::sleep(SIGNAL_CHECK);
+        }
+        // Nothing is lost: what is not committed is done again by whoever gets the partitions.
+        tracing::error!(timeout_ms = timeout.as_millis() as u64, "not stopped in time; ending anyway");
+        process::exit(1);
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(watch).context("no thread for signals")?;
+    Ok(())
+}

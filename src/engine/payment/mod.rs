@@ -1,0 +1,276 @@
+//! One payment: attempts and outcomes become results, each counted once; silence becomes a time-out.
+//!
+//! `observe` is one of the two doors of the engine. It owns the join of an attempt with its outcome, whichever comes first, the
+//! recognition of repeats, and the deadlines. It never looks anything up: the payment's state comes in, effects come out.
+//! The results go on to `window` by way of `stats.deltas`; the state's keeper is `runtime::payment_task`.
+
+mod state;
+
+pub use state::{AttemptResult, AttemptState, CustomerState, DecidedRequest, PaymentState};
+
+use super::codes::{CodeTable, Verdict};
+use super::segments::segments_of;
+use super::settings::EngineSettings;
+use crate::domain::learning::{Feedback, Tally};
+use crate::domain::payment::{PaymentAttempt, PaymentOutcome, RoutingRequest, Status};
+use crate::domain::decision::RoutingDecision;
+use crate::domain::psp::Segment;
+use crate::domain::{EpochMs, PspId};
+
+/// Something that happened to a payment.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    Attempt(&'a PaymentAttempt),
+    Outcome(&'a PaymentOutcome),
+    Decided { request: &'a RoutingRequest, decision: &'a RoutingDecision },
+    /// The watermark has reached `at`: whatever is due until then is due now.
+    Tick { payment_id: &'a str, at: EpochMs },
+}
+
+/// One attempt's result, to be counted in the windows of its PSP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CountedResult {
+    pub psp_id: PspId,
+    /// The outcome's own time, or the deadline of a time-out.
+    pub at: EpochMs,
+    pub segments: Vec<Segment>,
+    pub tally: Tally,
+}
+
+/// What an event asks of the world.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    pub results: Vec<CountedResult>,
+    pub feedback: Vec<Feedback>,
+    /// The event repeated one that is already known; nothing changed.
+    pub duplicate: bool,
+}
+
+/// What `observe` reads besides the state.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    pub settings: &'a EngineSettings,
+    pub codes: &'a CodeTable,
+}
+
+pub fn observe(rules: Rules<'_>, state: &mut PaymentState, event: Event<'_>) -> Effects {
+    let mut effects = Effects::default();
+    match event {
+        Event::Attempt(attempt) => on_attempt(rules, state, attempt, &mut effects),
+        Event::Outcome(outcome) => on_outcome(rules, state, outcome, &mut effects),
+        Event::Decided { request, decision } => on_decided(rules, state, request, decision),
+        Event::Tick { payment_id, at } => on_tick(rules, state, payment_id, at, &mut effects),
+    }
+    effects
+}
+
+fn on_attempt(rules: Rules<'_>, state: &mut PaymentState, attempt: &PaymentAttempt, effects: &mut Effects) {
+    if state.attempts.iter().any(|known| known.attempt_id == attempt.attempt_id) {
+        effects.duplicate = true;
+        return;
+    }
+    let (decision_id, rank_taken) = state.followed(attempt.decision_id.as_deref(), &attempt.psp_id, attempt.attempted_at);
+    let mut known = AttemptState {
+        attempt_id: attempt.attempt_id.clone(),
+        attempt_number: attempt.attempt_number,
+        psp_id: attempt.psp_id.clone(),
+        attempted_at: attempt.attempted_at,
+        deadline_at: attempt.attempted_at + attempt.deadline_ms.unwrap_or(rules.settings.attempt_deadline_ms),
+        decision_id,
+        rank_taken,
+        amount_minor: attempt.payment.amount_minor,
+        currency: attempt.payment.currency.clone(),
+        counted: false,
+        segments: segments_of(&attempt.payment, &rules.settings.segments),
+        result: None,
+    };
+    state.last_event_at = state.last_event_at.max(attempt.attempted_at);
+    if let Some(index) = state.waiting.iter().position(|outcome| outcome.attempt_id == attempt.attempt_id) {
+        let outcome = state.waiting.remove(index);
+        state.approved |= outcome.status == Status::Approved;
+        settle(rules, &mut known, &outcome, state.approved, effects);
+    }
+    state.attempts.push(known);
+    bound(&mut state.attempts, rules.settings.payment_entries_max, |attempt| attempt.result.is_some());
+}
+
+fn on_outcome(rules: Rules<'_>, state: &mut PaymentState, outcome: &PaymentOutcome, effects: &mut Effects) {
+    let known = state.attempts.iter().position(|attempt| attempt.attempt_id == outcome.attempt_id);
+    let repeated = match known {
+        Some(index) => state.attempts[index].result.is_some(),
+        None => state.waiting.iter().any(|waiting| waiting.attempt_id == outcome.attempt_id),
+    };
+    if repeated {
+        effects.duplicate = true;
+        return;
+    }
+    state.last_event_at = state.last_event_at.max(outcome.occurred_at);
+    let Some(index) = known else {
+        state.waiting.push(outcome.clone());
+        return;
+    };
+    state.approved |= outcome.status == Status::Approved;
+    let attempt = &state.attempts[index];
+    if attempt.decision_id.is_none() {
+        // The request may have been read after the attempt: they come by different topics.
+        let followed = state.followed(None, &attempt.psp_id, attempt.attempted_at);
+        (state.attempts[index].decision_id, state.attempts[index].rank_taken) = followed;
+    }
+    settle(rules, &mut state.attempts[index], outcome, state.approved, effects);
+}
+
+fn on_decided(rules: Rules<'_>, state: &mut PaymentState, request: &RoutingRequest, decision: &RoutingDecision) {
+    state.last_event_at = state.last_event_at.max(request.requested_at);
+    state.decided.push(DecidedRequest {
+        request_id: request.request_id.clone(),
+        decision_id: decision.decision_id.clone(),
+        requested_at: request.requested_at,
+        ranked: decision.ranked.iter().map(|ranked| ranked.psp_id.clone()).collect(),
+        dry_run: request.dry_run,
+    });
+    bound(&mut state.decided, rules.settings.payment_entries_max, |_| true);
+}
+
+/// Counts what is silent past its deadline, and gives up waiting for what never came.
+fn on_tick(rules: Rules<'_>, state: &mut PaymentState, payment_id: &str, at: EpochMs, effects: &mut Effects) {
+    for attempt in state.attempts.iter_mut().filter(|attempt| attempt.result.is_none()) {
+        if !attempt.counted && attempt.deadline_at <= at {
+            attempt.counted = true;
+            effects.results.push(CountedResult {
+                psp_id: attempt.psp_id.clone(),
+                at: attempt.deadline_at,
+                segments: std::mem::take(&mut attempt.segments),
+                tally: silence_tally(attempt),
+            });
+        }
+        if attempt.counted && attempt.gives_up_at(rules.settings) <= at {
+            let occurred_at = attempt.gives_up_at(rules.settings);
+            attempt.result = Some(AttemptResult { status: Status::Timeout, error_code: None, hard_soft: None, occurred_at });
+            effects.feedback.push(silence_feedback(attempt, payment_id, state.approved, occurred_at));
+        }
+    }
+    let mut index = 0;
+    while index < state.waiting.len() {
+        if state.waiting[index].occurred_at + rules.settings.orphan_wait_ms > at {
+            index += 1;
+            continue;
+        }
+        let outcome = state.waiting.remove(index);
+        state.approved |= outcome.status == Status::Approved;
+        count_orphan(rules, state, &outcome, effects);
+    }
+}
+
+/// An outcome whose attempt never came counts in its PSP's total: its segments are unknown.
+fn count_orphan(rules: Rules<'_>, state: &mut PaymentState, outcome: &PaymentOutcome, effects: &mut Effects) {
+    let mut attempt = AttemptState {
+        attempt_id: outcome.attempt_id.clone(),
+        attempt_number: 0,
+        psp_id: outcome.psp_id.clone(),
+        attempted_at: outcome.occurred_at,
+        deadline_at: outcome.occurred_at,
+        decision_id: None,
+        rank_taken: None,
+        amount_minor: 0,
+        currency: String::new(),
+        counted: false,
+        segments: vec![Segment::all()],
+        result: None,
+    };
+    settle(rules, &mut attempt, outcome, state.approved, effects);
+    if let Some(feedback) = effects.feedback.last_mut() {
+        feedback.amount_minor = None;
+        feedback.currency = None;
+    }
+    state.attempts.push(attempt);
+    bound(&mut state.attempts, rules.settings.payment_entries_max, |attempt| attempt.result.is_some());
+}
+
+/// Attempt and outcome have met: count the result unless its time-out was counted before, and say what happened.
+fn settle(rules: Rules<'_>, attempt: &mut AttemptState, outcome: &PaymentOutcome, approved: bool, effects: &mut Effects) {
+    let timed_out = attempt.counted;
+    if !timed_out {
+        attempt.counted = true;
+        effects.results.push(CountedResult {
+            psp_id: attempt.psp_id.clone(),
+            at: outcome.occurred_at,
+            segments: std::mem::take(&mut attempt.segments),
+            tally: outcome_tally(rules.codes.verdict(outcome), attempt.amount_minor, outcome),
+        });
+    }
+    attempt.result = Some(AttemptResult {
+        status: outcome.status,
+        error_code: outcome.error_code.clone(),
+        hard_soft: outcome.hard_soft,
+        occurred_at: outcome.occurred_at,
+    });
+    effects.feedback.push(Feedback {
+        decision_id: attempt.decision_id.clone(),
+        payment_id: outcome.payment_id.clone(),
+        attempt_id: attempt.attempt_id.clone(),
+        psp_id: attempt.psp_id.clone(),
+        rank_taken: attempt.rank_taken,
+        approved: outcome.status == Status::Approved,
+        final_approved: approved,
+        status: outcome.status,
+        error_code: outcome.error_code.clone(),
+        error_category: outcome.error_category.clone(),
+        hard_soft: outcome.hard_soft,
+        latency_ms: outcome.latency_ms,
+        amount_minor: Some(attempt.amount_minor),
+        currency: Some(attempt.currency.clone()),
+        fee_minor: outcome.fee_minor,
+        reward: f64::from(u8::from(outcome.status == Status::Approved)),
+        timed_out,
+        outcome_at: outcome.occurred_at,
+        delay_ms: outcome.occurred_at - attempt.attempted_at,
+    });
+}
+
+fn silence_feedback(attempt: &AttemptState, payment_id: &str, approved: bool, at: EpochMs) -> Feedback {
+    Feedback {
+        decision_id: attempt.decision_id.clone(),
+        payment_id: payment_id.to_owned(),
+        attempt_id: attempt.attempt_id.clone(),
+        psp_id: attempt.psp_id.clone(),
+        rank_taken: attempt.rank_taken,
+        approved: false,
+        final_approved: approved,
+        status: Status::Timeout,
+        error_code: None,
+        error_category: None,
+        hard_soft: None,
+        latency_ms: attempt.deadline_at - attempt.attempted_at,
+        amount_minor: Some(attempt.amount_minor),
+        currency: Some(attempt.currency.clone()),
+        fee_minor: None,
+        reward: 0.0,
+        timed_out: true,
+        outcome_at: at,
+        delay_ms: at - attempt.attempted_at,
+    }
+}
+
+fn outcome_tally(verdict: Verdict, amount_minor: i64, outcome: &PaymentOutcome) -> Tally {
+    let mut tally = Tally::default();
+    tally.count(verdict, Some(outcome.latency_ms), amount_minor, outcome.error_code.as_deref());
+    tally
+}
+
+/// Silence has no latency of its own: it would only say what the deadline is.
+fn silence_tally(attempt: &AttemptState) -> Tally {
+    let mut tally = Tally::default();
+    tally.count(Verdict::Timeout { persistent: true }, None, attempt.amount_minor, Some("no_outcome"));
+    tally
+}
+
+/// Drops the oldest entries that are done with, until at most `max` are left. What is still open is never dropped.
+fn bound<T>(entries: &mut Vec<T>, max: usize, is_done: impl Fn(&T) -> bool) {
+    while entries.len() > max {
+        let Some(index) = entries.iter().position(&is_done) else { return };
+        entries.remove(index);
+    }
+}
+
+#[cfg(test)]
+mod tests;

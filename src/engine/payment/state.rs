@@ -1,0 +1,137 @@
+//! What is remembered of one payment and of one customer, and when it has to be looked at again.
+
+use crate::domain::payment::{HardSoft, PaymentOutcome, PreviousAttempt, Status};
+use crate::domain::psp::Segment;
+use crate::domain::{EpochMs, PspId};
+use crate::engine::settings::EngineSettings;
+use serde::{Deserialize, Serialize};
+
+/// The chain of one payment: its attempts with their results, the outcomes that wait for their attempt, and what was decided.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PaymentState {
+    /// In order of arrival, at most `payment_entries_max`.
+    pub attempts: Vec<AttemptState>,
+    /// Outcomes that came before their attempt.
+    pub waiting: Vec<PaymentOutcome>,
+    /// Requests that were decided, oldest first: a repeated request is recognised by its id.
+    pub decided: Vec<DecidedRequest>,
+    pub approved: bool,
+    /// Highest event time seen for this payment: when it is forgotten counts from here.
+    pub last_event_at: EpochMs,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptState {
+    pub attempt_id: String,
+    pub attempt_number: i32,
+    pub psp_id: PspId,
+    pub attempted_at: EpochMs,
+    /// When silence counts as a time-out.
+    pub deadline_at: EpochMs,
+    pub decision_id: Option<String>,
+    pub rank_taken: Option<i32>,
+    pub amount_minor: i64,
+    pub currency: String,
+    /// Whether the windows have counted this attempt.
+    pub counted: bool,
+    /// Emptied when the attempt is counted: nothing needs them after that.
+    pub segments: Vec<Segment>,
+    pub result: Option<AttemptResult>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptResult {
+    pub status: Status,
+    pub error_code: Option<String>,
+    pub hard_soft: Option<HardSoft>,
+    pub occurred_at: EpochMs,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DecidedRequest {
+    pub request_id: String,
+    pub decision_id: String,
+    pub requested_at: EpochMs,
+    pub ranked: Vec<PspId>,
+    /// A dry run is answered, but no attempt follows it.
+    pub dry_run: bool,
+}
+
+impl PaymentState {
+    /// When the next time-out or give-up of this payment is due, if any.
+    pub fn timer_at(&self, settings: &EngineSettings) -> Option<EpochMs> {
+        let attempts = self.attempts.iter().filter_map(|attempt| match (&attempt.result, attempt.counted) {
+            (Some(_), _) => None,
+            (None, false) => Some(attempt.deadline_at),
+            (None, true) => Some(attempt.gives_up_at(settings)),
+        });
+        let waiting = self.waiting.iter().map(|outcome| outcome.occurred_at + settings.orphan_wait_ms);
+        attempts.chain(waiting).min()
+    }
+
+    /// The chain as a decision sees it.
+    pub fn previous_attempts(&self) -> Vec<PreviousAttempt> {
+        let known = |attempt: &AttemptState| PreviousAttempt {
+            attempt_id: attempt.attempt_id.clone(),
+            psp_id: attempt.psp_id.clone(),
+            attempted_at: attempt.attempted_at,
+            status: match &attempt.result {
+                Some(result) => result.status,
+                None if attempt.counted => Status::Timeout,
+                None => Status::Unknown,
+            },
+            error_code: attempt.result.as_ref().and_then(|r| r.error_code.clone()),
+            hard_soft: attempt.result.as_ref().and_then(|r| r.hard_soft),
+        };
+        self.attempts.iter().map(known).collect()
+    }
+
+    pub fn was_decided(&self, request_id: &str) -> bool {
+        self.decided.iter().any(|request| request.request_id == request_id)
+    }
+
+    /// The decision that an attempt followed, and the rank it took: the one that it names, else the last one for this payment
+    /// that was asked for at or before the attempt.
+    pub(super) fn followed(&self, named: Option<&str>, psp: &PspId, attempted_at: EpochMs) -> (Option<String>, Option<i32>) {
+        let found = match named {
+            Some(id) => self.decided.iter().find(|request| request.decision_id == id),
+            None => self.decided.iter().rev().find(|request| !request.dry_run && request.requested_at <= attempted_at),
+        };
+        let rank = found.and_then(|request| request.ranked.iter().position(|ranked| ranked == psp)).map(|index| index as i32 + 1);
+        (named.map(str::to_owned).or_else(|| found.map(|request| request.decision_id.clone())), rank)
+    }
+}
+
+impl AttemptState {
+    pub(super) fn gives_up_at(&self, settings: &EngineSettings) -> EpochMs {
+        self.deadline_at.max(self.attempted_at + settings.outcome_wait_ms)
+    }
+}
+
+/// What is remembered of one customer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CustomerState {
+    pub first_event_at: EpochMs,
+    pub last_event_at: EpochMs,
+    pub attempts: i64,
+    pub approvals: i64,
+    /// The PSP that approved this customer last.
+    pub approved_by: Option<PspId>,
+}
+
+impl CustomerState {
+    pub fn saw_attempt(&mut self, at: EpochMs) {
+        if self.attempts == 0 {
+            self.first_event_at = at;
+        }
+        self.first_event_at = self.first_event_at.min(at);
+        self.last_event_at = self.last_event_at.max(at);
+        self.attempts += 1;
+    }
+
+    pub fn saw_approval(&mut self, psp: &PspId, at: EpochMs) {
+        self.last_event_at = self.last_event_at.max(at);
+        self.approvals += 1;
+        self.approved_by = Some(psp.clone());
+    }
+}

@@ -1,0 +1,34 @@
+//! The writes of one commit.
+
+use super::{Shard, ShardPosition, StoreError};
+use rocksdb::WriteBatch;
+
+#[derive(Default)]
+pub struct StateBatch {
+    inner: WriteBatch,
+}
+
+impl StateBatch {
+    /// Sets an entry, or with `None` deletes it.
+    pub fn put(&mut self, shard: Shard, key: &[u8], value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.inner.put(shard.key(key), value),
+            None => self.inner.delete(shard.key(key)),
+        }
+    }
+
+    pub fn set_position(&mut self, shard: Shard, position: &ShardPosition) -> Result<(), StoreError> {
+        let encoded = postcard::to_allocvec(position)
+            .map_err(|error| StoreError::Failed { path: "position".into(), detail: error.to_string() })?;
+        self.inner.put(shard.position_key(), encoded);
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
+    pub(super) fn into_inner(self) -> WriteBatch {
+        self.inner
+    }
+}

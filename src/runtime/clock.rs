@@ -1,0 +1,30 @@
+//! What time it is for the runtime: the wall's for a live system, the events' for replay and simulation.
+//!
+//! The only reader of the system clock behind the engine. Event times never come from here: in a live system it measures how
+//! long an input has been silent, and stamps decisions.
+
+use crate::domain::EpochMs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Silence lasts as long as the wall says.
+    Wall,
+    /// Time passes by events alone: an input that was read to its end holds nothing back.
+    Event,
+}
+
+impl Clock {
+    /// When a decision on this request is made.
+    pub fn decided_at(self, requested_at: EpochMs) -> EpochMs {
+        match self {
+            Self::Wall => wall_ms(),
+            Self::Event => requested_at,
+        }
+    }
+}
+
+/// Milliseconds since 1970 by the system clock; 0 before that.
+pub(super) fn wall_ms() -> EpochMs {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

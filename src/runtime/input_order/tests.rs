@@ -1,0 +1,87 @@
+use super::*;
+use crate::io::log::{Record, TopicPartition};
+use crate::runtime::inbox::InputEvent;
+
+fn pending(input: Input, at: EpochMs) -> Pending {
+    let record = Record { at: TopicPartition::new("t", 0), offset: 0, timestamp_ms: 0, key: None, value: None, headers: Vec::new() };
+    Pending { input, at, clamped: false, record, event: InputEvent::Bad(String::new()) }
+}
+
+/// `A`ttempt or `O`utcome at an event time; `EA`, `EO`: that input is at its end; all at a wall time.
+#[derive(Clone, Copy)]
+enum Step {
+    A(i64),
+    O(i64),
+    EndA(i64),
+    EndO(i64),
+}
+use Step::{A, EndA, EndO, O};
+
+fn order(clock: Clock, base_at: Option<i64>, steps: &[Step]) -> InputOrder {
+    let mut order = InputOrder::new(clock, 0, base_at);
+    for &step in steps {
+        match step {
+            A(at) => order.push(pending(Input::Attempts, at)),
+            O(at) => order.push(pending(Input::Outcomes, at)),
+            EndA(now) => order.ended(Input::Attempts, now),
+            EndO(now) => order.ended(Input::Outcomes, now),
+        }
+    }
+    order
+}
+
+/// What is taken, in order, at this wall time; then the watermark.
+#[track_caller]
+fn check(clock: Clock, steps: &[Step], now_ms: i64, taken: &[i64], watermark: Option<i64>) {
+    let mut order = order(clock, None, steps);
+    let found: Vec<i64> = std::iter::from_fn(|| order.next_event(now_ms)).map(|pending| pending.at).collect();
+    assert_eq!((&found[..], order.watermark(now_ms)), (taken, watermark));
+}
+
+#[test]
+fn events_are_taken_in_event_time_order() {
+    check(Clock::Wall, &[A(10), A(30), O(20), O(40), EndA(0), EndO(0)], 0, &[10, 20, 30, 40], Some(30));
+    // Outcomes may yet bring something before 30: it waits.
+    check(Clock::Wall, &[A(10), A(30), O(20), EndA(0)], 0, &[10, 20], Some(20));
+    // Neither is at its end, and one is empty.
+    check(Clock::Wall, &[A(10)], 0, &[], Some(10));
+}
+
+#[test]
+fn silence_counts_by_the_wall_from_the_last_event_on() {
+    // Both at their end since 1,000: five seconds later the slower input has come five seconds on.
+    check(Clock::Wall, &[A(10), O(20), EndA(1_000), EndO(1_000)], 6_000, &[10, 20], Some(5_010));
+    // The outcomes' producer is slow: attempts far ahead in event time do not make time-outs.
+    check(Clock::Wall, &[O(20), A(10), A(90_000), EndA(1_000), EndO(1_000)], 1_005, &[10, 20, 90_000], Some(25));
+    // An input that never had a record starts where the first event was.
+    check(Clock::Wall, &[A(10), A(90_000), EndA(1_000), EndO(1_000)], 4_000, &[10, 90_000], Some(3_010));
+    // Read to its end by attempts only: outcomes may be hours behind.
+    check(Clock::Wall, &[A(10), O(20), EndA(1_000)], 600_000, &[10, 20], Some(20));
+}
+
+#[test]
+fn event_time_waits_for_nobody_but_queued_records() {
+    check(Clock::Event, &[A(10), A(90_000), EndA(0), EndO(0)], 0, &[10, 90_000], Some(90_000));
+    check(Clock::Event, &[A(10), A(90_000), EndA(0)], 0, &[], Some(10));
+}
+
+#[test]
+fn the_watermark_never_goes_back() {
+    let mut order = order(Clock::Wall, Some(5), &[EndA(0), EndO(0)]);
+    assert_eq!(order.watermark(1_000), Some(1_005));
+    order.push(pending(Input::Attempts, 7));
+    order.push(pending(Input::Outcomes, 8));
+    assert_eq!(order.watermark(1_000), Some(1_005));
+}
+
+#[test]
+fn a_joined_input_that_delivers_nothing_is_not_waited_for_for_ever() {
+    let mut order = order(Clock::Wall, None, &[A(10)]);
+    assert!(order.next_event(0).is_none());
+    order.note_hold(0);
+    assert!(order.next_event(HOLD_MS_MAX - 1).is_none());
+    order.note_hold(HOLD_MS_MAX - 1);
+    assert_eq!(order.next_event(HOLD_MS_MAX).map(|pending| pending.at), Some(10));
+    // Still no sign of the outcomes: time stands.
+    assert_eq!(order.watermark(HOLD_MS_MAX * 100), Some(10));
+}

@@ -1,0 +1,303 @@
+//! One partition of the payment topics: attempts and outcomes are joined, requests are decided.
+//!
+//! Owns the partition's payments and customers, its order of inputs, and its timers. Calls the engine's two functions with what
+//! they need and stages what they want. Never commits, never reads the log: `task_group` does both.
+
+use super::entity_cache::{Entity, EntityCache, EntityError, header_of};
+use super::inbox::{Input, InputEvent, Pending};
+use super::input_order::InputOrder;
+use super::shared::Shared;
+use super::staged::Staged;
+use super::TaskError;
+use crate::domain::learning::{SegmentTally, StatsDelta, Tally};
+use crate::domain::payment::{PaymentOutcome, RoutingRequest};
+use crate::domain::psp::Segment;
+use crate::domain::{EpochMs, PspId};
+use crate::engine::payment::{CountedResult, CustomerState, Effects, Event, PaymentState, observe};
+use crate::engine::policy::{DecideInput, decide};
+use crate::engine::window::TILE_MS;
+use crate::io::log::Record;
+use crate::io::store::{Shard, StoreName};
+use crate::telemetry;
+use metrics::counter;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// Entities of each kind that a task keeps decoded between commits.
+const CACHE_ENTRIES_MAX: usize = 50_000;
+/// Entries that one sweep looks at: retention costs a bounded time per turn.
+const SWEEP_ENTRIES: usize = 500;
+
+pub(super) struct PaymentTask {
+    payments_shard: Shard,
+    customers_shard: Shard,
+    pub order: InputOrder,
+    payments: EntityCache<PaymentState>,
+    customers: EntityCache<CustomerState>,
+    /// (due at, payment id), one per payment that waits for something.
+    timers: BTreeSet<(EpochMs, String)>,
+    /// Results since the last commit, by PSP.
+    deltas: BTreeMap<PspId, BTreeMap<(Segment, EpochMs), Tally>>,
+    pub staged: Staged,
+    sweep_from: [Vec<u8>; 2],
+}
+
+impl Entity for PaymentState {
+    fn last_event_at(&self) -> EpochMs {
+        self.last_event_at
+    }
+}
+
+impl Entity for CustomerState {
+    fn last_event_at(&self) -> EpochMs {
+        self.last_event_at
+    }
+}
+
+impl PaymentTask {
+    /// Takes up a partition whose state is restored: timers are read back from the payments.
+    pub(super) fn open(shared: &Shared, partition: i32) -> Result<Self, TaskError> {
+        let payments_shard = Shard::new(StoreName::Payments, partition);
+        let customers_shard = Shard::new(StoreName::Customers, partition);
+        let mut timers = BTreeSet::new();
+        let mut base_at = None;
+        shared.store.scan(payments_shard, b"", |key, value| {
+            if let (Some(header), Ok(id)) = (header_of(value), std::str::from_utf8(key)) {
+                base_at = base_at.max(Some(header.last_event_at));
+                timers.extend(header.timer_at.map(|at| (at, id.to_owned())));
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(Self {
+            payments_shard,
+            customers_shard,
+            order: InputOrder::new(shared.clock, shared.settings.engine.lateness_ms, base_at),
+            payments: EntityCache::new(payments_shard, CACHE_ENTRIES_MAX),
+            customers: EntityCache::new(customers_shard, CACHE_ENTRIES_MAX),
+            timers,
+            deltas: BTreeMap::new(),
+            staged: Staged::default(),
+            sweep_from: [Vec::new(), Vec::new()],
+        })
+    }
+
+    /// Takes one record in. `poisonous`: the engine failed on it before.
+    pub(super) fn process(&mut self, shared: &Shared, pending: &Pending, poisonous: bool, now_ms: i64) -> Result<(), TaskError> {
+        let record = &pending.record;
+        if pending.clamped {
+            counter!(telemetry::FUTURE_CLAMPED, "topic" => topic_label(pending.input)).increment(1);
+        }
+        match &pending.event {
+            _ if poisonous => self.bury(shared, pending, "the engine failed on this record; report it", now_ms),
+            InputEvent::Bad(reason) => self.bury(shared, pending, reason, now_ms),
+            InputEvent::Request(request) => self.on_request(shared, record, request)?,
+            InputEvent::Attempt(attempt) => {
+                let effects = self.observe(shared, &attempt.payment.payment_id, Event::Attempt(attempt))?;
+                if !effects.duplicate {
+                    if let Some(customer) = &attempt.payment.customer_id {
+                        let entry = self.customers.get(&shared.store, customer)?;
+                        entry.value.saw_attempt(attempt.attempted_at);
+                        entry.mark_dirty();
+                    }
+                }
+                self.take(shared, attempt.payment.key(), effects, Some(pending))?;
+            }
+            InputEvent::Outcome(outcome) => {
+                let effects = self.observe(shared, &outcome.payment_id, Event::Outcome(outcome))?;
+                if !effects.duplicate {
+                    self.note_approval(shared, outcome)?;
+                }
+                self.take(shared, outcome.key(), effects, Some(pending))?;
+            }
+        }
+        self.staged.took(record);
+        Ok(())
+    }
+
+    fn bury(&mut self, shared: &Shared, pending: &Pending, reason: &str, now_ms: i64) {
+        counter!(telemetry::DEAD_LETTERS, "topic" => topic_label(pending.input)).increment(1);
+        tracing::warn!(topic = %pending.record.at.topic, partition = pending.record.at.partition, offset = pending.record.offset, reason, "dead letter");
+        self.staged.dead_letter(shared, &pending.record, reason, now_ms);
+    }
+
+    fn note_approval(&mut self, shared: &Shared, outcome: &PaymentOutcome) -> Result<(), TaskError> {
+        if let (Some(customer), crate::domain::payment::Status::Approved) = (&outcome.customer_id, outcome.status) {
+            let entry = self.customers.get(&shared.store, customer)?;
+            entry.value.saw_approval(&outcome.psp_id, outcome.occurred_at);
+            entry.mark_dirty();
+        }
+        Ok(())
+    }
+
+    fn on_request(&mut self, shared: &Shared, record: &Record, request: &RoutingRequest) -> Result<(), TaskError> {
+        let begun = Instant::now();
+        let state = &self.payments.get(&shared.store, &request.payment.payment_id)?.value;
+        if state.was_decided(&request.request_id) {
+            counter!(telemetry::DUPLICATES, "topic" => topic_label(Input::Requests)).increment(1);
+            return Ok(());
+        }
+        let previous = state.previous_attempts();
+        let view_offsets = shared.global.offsets();
+        let input = DecideInput {
+            request,
+            previous: &previous,
+            view: &*shared.global,
+            view_offsets: &view_offsets,
+            decided_at: shared.clock.decided_at(request.requested_at),
+        };
+        let gathered = Instant::now();
+        let mut decided = decide(&shared.router, &input);
+        let latency = &mut decided.decision.latency_us;
+        latency.gather = micros(gathered - begun);
+        latency.decide = micros(gathered.elapsed());
+        decided.prediction.latency_us = micros(begun.elapsed());
+        counter!(telemetry::DECISIONS, "decided_by" => format!("{:?}", decided.decision.decided_by)).increment(1);
+        if decided.decision.fallback_reason.is_some() {
+            counter!(telemetry::FALLBACKS).increment(1);
+        }
+        self.observe(shared, &request.payment.payment_id, Event::Decided { request, decision: &decided.decision })?;
+        let key = request.payment.key();
+        self.staged.emit(shared, key, &decided.decision, Some(record))?;
+        self.staged.emit(shared, key, &decided.prediction, Some(record))?;
+        self.staged.urgent = true;
+        Ok(())
+    }
+
+    /// Whatever is due by the watermark: time-outs, and waits that have been long enough.
+    pub(super) fn fire_timers(&mut self, shared: &Shared, now_ms: i64, most: usize) -> Result<usize, TaskError> {
+        let Some(watermark) = self.order.watermark(now_ms) else { return Ok(0) };
+        let mut fired = 0;
+        while fired < most {
+            let Some((at, payment_id)) = self.timers.first().cloned() else { break };
+            if at > watermark {
+                break;
+            }
+            // `observe` sets the payment's next timer; the one that fired is gone either way.
+            self.timers.pop_first();
+            self.payments.get(&shared.store, &payment_id)?.timer_at = None;
+            let effects = self.observe(shared, &payment_id, Event::Tick { payment_id: &payment_id, at: watermark })?;
+            self.take(shared, &payment_id, effects, None)?;
+            fired += 1;
+        }
+        Ok(fired)
+    }
+
+    fn observe(&mut self, shared: &Shared, payment_id: &str, event: Event<'_>) -> Result<Effects, TaskError> {
+        let entry = self.payments.get(&shared.store, payment_id)?;
+        let effects = observe(shared.rules(), &mut entry.value, event);
+        if effects.duplicate {
+            return Ok(effects);
+        }
+        entry.mark_dirty();
+        let timer_at = entry.value.timer_at(&shared.settings.engine);
+        if timer_at != entry.timer_at {
+            if let Some(old) = entry.timer_at {
+                self.timers.remove(&(old, payment_id.to_owned()));
+            }
+            entry.timer_at = timer_at;
+            self.timers.extend(timer_at.map(|at| (at, payment_id.to_owned())));
+        }
+        Ok(effects)
+    }
+
+    fn take(&mut self, shared: &Shared, key: &str, effects: Effects, cause: Option<&Pending>) -> Result<(), TaskError> {
+        if let (true, Some(pending)) = (effects.duplicate, cause) {
+            counter!(telemetry::DUPLICATES, "topic" => topic_label(pending.input)).increment(1);
+        }
+        for result in effects.results {
+            self.count(result);
+        }
+        for feedback in &effects.feedback {
+            self.staged.emit(shared, key, feedback, cause.map(|pending| &pending.record))?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, result: CountedResult) {
+        let tile_start = result.at.div_euclid(TILE_MS) * TILE_MS;
+        let by_segment = self.deltas.entry(result.psp_id).or_default();
+        for segment in result.segments {
+            by_segment.entry((segment, tile_start)).or_default().add(&result.tally);
+        }
+    }
+
+    /// Before a commit: changed entities and pre-aggregated results join what is staged.
+    pub(super) fn flush(&mut self, shared: &Shared, now_ms: i64) -> Result<(), TaskError> {
+        let watermark = self.order.watermark(now_ms).unwrap_or_default();
+        for (psp_id, by_segment) in std::mem::take(&mut self.deltas) {
+            let tally = |((segment, tile_start), tally)| SegmentTally { segment, tile_start, tally };
+            let delta = StatsDelta { psp_id, watermark, tallies: by_segment.into_iter().map(tally).collect() };
+            self.staged.emit(shared, delta.psp_id.as_str(), &delta, None)?;
+        }
+        let (staged, shard) = (&mut self.staged, self.payments_shard);
+        self.payments.drain_dirty(|id, value| staged.change(shard, id.as_bytes().to_vec(), Some(value)))?;
+        let shard = self.customers_shard;
+        self.customers.drain_dirty(|id, value| staged.change(shard, id.as_bytes().to_vec(), Some(value)))?;
+        Ok(())
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.staged.is_empty() || !self.deltas.is_empty()
+    }
+
+    pub(super) fn committed(&mut self) {
+        self.payments.shrink();
+        self.customers.shrink();
+    }
+
+    /// Looks at some entries and forgets those without news for their retention. Called now and then, between commits.
+    pub(super) fn sweep(&mut self, shared: &Shared, now_ms: i64) -> Result<(), TaskError> {
+        let Some(watermark) = self.order.watermark(now_ms) else { return Ok(()) };
+        let settings = &shared.settings.engine;
+        let payments_before = watermark - settings.payment_retention_ms;
+        for id in expired(shared, self.payments_shard, payments_before, &mut self.sweep_from[0])? {
+            if !self.payments.is_dirty(&id) {
+                self.payments.remove(&id);
+                self.staged.change(self.payments_shard, id.into_bytes(), None);
+            }
+        }
+        let customers_before = watermark - settings.customer_retention_ms;
+        for id in expired(shared, self.customers_shard, customers_before, &mut self.sweep_from[1])? {
+            if !self.customers.is_dirty(&id) {
+                self.customers.remove(&id);
+                self.staged.change(self.customers_shard, id.into_bytes(), None);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ids among the next entries of a shard that had no news since `before` and wait for nothing. Moves `from` on, round and round.
+fn expired(shared: &Shared, shard: Shard, before: EpochMs, from: &mut Vec<u8>) -> Result<Vec<String>, EntityError> {
+    let mut looked_at = 0;
+    let mut next = Vec::new();
+    let mut ids = Vec::new();
+    shared.store.scan(shard, from, |key, value| {
+        if looked_at == SWEEP_ENTRIES {
+            next = key.to_vec();
+            return ControlFlow::Break(());
+        }
+        looked_at += 1;
+        if let (Some(header), Ok(id)) = (header_of(value), std::str::from_utf8(key)) {
+            if header.last_event_at < before && header.timer_at.is_none() {
+                ids.push(id.to_owned());
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    *from = next;
+    Ok(ids)
+}
+
+fn topic_label(input: Input) -> &'static str {
+    match input {
+        Input::Requests => crate::io::topics::ROUTING_REQUESTS,
+        Input::Attempts => crate::io::topics::PAYMENT_ATTEMPTS,
+        Input::Outcomes => crate::io::topics::PAYMENT_OUTCOMES,
+    }
+}
+
+fn micros(duration: std::time::Duration) -> i64 {
+    duration.as_micros() as i64
+}

@@ -1,0 +1,182 @@
+//! Brings the local state of partitions to where their changelogs stand, before anything is processed.
+//!
+//! Owns the decision what local state is worth: it is rolled forward from its own position; it is wiped only when it belongs
+//! to another log, another partition count or another format, or lies ahead of its changelog. Reads changelogs, writes the
+//! store, and never processes an event.
+
+use super::entity_cache::FORMAT;
+use super::TaskError;
+use crate::io::log::{LogError, Polled, Position, Reader, Record, TopicPartition};
+use crate::io::store::{Shard, ShardPosition, StateBatch, StateStore, StoreError};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The changelog of each shard.
+pub(super) type Changelogs = BTreeMap<TopicPartition, Shard>;
+
+pub(super) struct Restore {
+    reader: Box<dyn Reader>,
+    log_id: String,
+    partitions: BTreeMap<Shard, i32>,
+    /// What is not yet restored.
+    waiting: Changelogs,
+    polled: Vec<Polled>,
+    applied: u64,
+}
+
+/// Records of one turn: bounds how long the group waits for its poll, and the size of a batch.
+const RECORDS_PER_TURN: usize = 5_000;
+
+/// What a shard's local content is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worth {
+    RollForward(i64),
+    Rebuild(&'static str),
+}
+
+impl Restore {
+    /// `partitions`: how many the changelog topic of each shard has.
+    pub(super) fn begin(
+        store: &StateStore,
+        mut reader: Box<dyn Reader>,
+        log_id: &str,
+        changelogs: Changelogs,
+        partitions: BTreeMap<Shard, i32>,
+    ) -> Result<Self, TaskError> {
+        let mut from = Vec::new();
+        for (at, &shard) in &changelogs {
+            let bounds = reader.bounds(at)?;
+            let expected = ShardPosition { log_id: log_id.to_owned(), partitions: partitions_of(&partitions, shard), format: FORMAT, changelog_offset: 0 };
+            let local = store.position(shard)?;
+            let start = match worth(local.as_ref(), &expected, bounds) {
+                Worth::RollForward(offset) => Position::At(offset),
+                Worth::Rebuild(why) => {
+                    tracing::info!(store = shard.store.as_str(), partition = shard.partition, why, "state is rebuilt from its changelog");
+                    store.wipe(shard)?;
+                    Position::Beginning
+                }
+            };
+            from.push((at.clone(), start));
+        }
+        reader.assign(&from)?;
+        Ok(Self { reader, log_id: log_id.to_owned(), partitions, waiting: changelogs, polled: Vec::new(), applied: 0 })
+    }
+
+    /// One bounded turn. True when everything is restored.
+    pub(super) fn turn(&mut self, store: &StateStore, timeout: Duration) -> Result<bool, TaskError> {
+        self.polled.clear();
+        self.reader.poll(&mut self.polled, RECORDS_PER_TURN, timeout)?;
+        let mut batch = StateBatch::default();
+        let mut reached: BTreeMap<Shard, i64> = BTreeMap::new();
+        let mut done = Vec::new();
+        for polled in &self.polled {
+            match polled {
+                Polled::Record(record) => {
+                    let Some(&shard) = self.waiting.get(&record.at) else { continue };
+                    apply(&mut batch, shard, record);
+                    reached.insert(shard, record.offset + 1);
+                    self.applied += 1;
+                }
+                Polled::End { at, offset } => {
+                    if let Some(&shard) = self.waiting.get(at) {
+                        reached.insert(shard, *offset);
+                        done.push(at.clone());
+                    }
+                }
+                Polled::Assigned(_) | Polled::Revoked(_) => {}
+            }
+        }
+        for (shard, changelog_offset) in reached {
+            let partitions = partitions_of(&self.partitions, shard);
+            let position = ShardPosition { log_id: self.log_id.clone(), partitions, format: FORMAT, changelog_offset };
+            batch.set_position(shard, &position)?;
+        }
+        if !batch.is_empty() {
+            store.write(batch)?;
+        }
+        for at in done {
+            self.waiting.remove(&at);
+        }
+        Ok(self.waiting.is_empty())
+    }
+
+    pub(super) fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// Shards that are no longer this instance's need no restoring.
+    pub(super) fn forget(&mut self, is_gone: impl Fn(Shard) -> bool) {
+        self.waiting.retain(|_, shard| !is_gone(*shard));
+    }
+}
+
+fn apply(batch: &mut StateBatch, shard: Shard, record: &Record) {
+    if let Some(key) = &record.key {
+        batch.put(shard, key, record.value.as_deref());
+    }
+}
+
+fn partitions_of(partitions: &BTreeMap<Shard, i32>, shard: Shard) -> i32 {
+    partitions.get(&shard).copied().unwrap_or_default()
+}
+
+/// `bounds`: first offset of the changelog that is still there, and the offset behind its last committed record.
+fn worth(local: Option<&ShardPosition>, expected: &ShardPosition, bounds: (i64, i64)) -> Worth {
+    let Some(local) = local else { return Worth::Rebuild("none is here") };
+    let (first, end) = bounds;
+    if local.log_id != expected.log_id {
+        Worth::Rebuild("it belongs to another log")
+    } else if local.partitions != expected.partitions {
+        Worth::Rebuild("the number of partitions changed")
+    } else if local.format != expected.format {
+        Worth::Rebuild("its format is another version's")
+    } else if local.changelog_offset > end {
+        Worth::Rebuild("it is ahead of its changelog")
+    } else if local.changelog_offset < first {
+        Worth::Rebuild("it is older than its changelog's start")
+    } else {
+        Worth::RollForward(local.changelog_offset)
+    }
+}
+
+impl From<LogError> for TaskError {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+impl From<StoreError> for TaskError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_state_is_kept_only_when_it_fits() {
+        let expected = ShardPosition { log_id: "a".into(), partitions: 4, format: FORMAT, changelog_offset: 0 };
+        let local = |change: &dyn Fn(&mut ShardPosition)| {
+            let mut position = ShardPosition { changelog_offset: 50, ..expected.clone() };
+            change(&mut position);
+            Some(position)
+        };
+        let rows: [(&str, Option<ShardPosition>, bool); 9] = [
+            ("as it was left", local(&|_| {}), true),
+            ("exactly at the end", local(&|p| p.changelog_offset = 100), true),
+            ("exactly at the start", local(&|p| p.changelog_offset = 10), true),
+            ("nothing", None, false),
+            ("another log", local(&|p| p.log_id = "b".into()), false),
+            ("another partition count", local(&|p| p.partitions = 8), false),
+            ("another format", local(&|p| p.format = FORMAT + 1), false),
+            ("ahead", local(&|p| p.changelog_offset = 101), false),
+            ("older than the start", local(&|p| p.changelog_offset = 9), false),
+        ];
+        for (name, local, kept) in rows {
+            let worth = worth(local.as_ref(), &expected, (10, 100));
+            assert_eq!(matches!(worth, Worth::RollForward(_)), kept, "{name}: {worth:?}");
+        }
+    }
+}

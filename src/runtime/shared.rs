@@ -1,0 +1,80 @@
+//! What all tasks of a process read: settings, the compiled policy, the codec, names of topics, the store, the global table.
+
+use super::clock::Clock;
+use super::global_table::GlobalTable;
+use crate::engine::codes::CodeTable;
+use crate::engine::payment::Rules;
+use crate::engine::policy::Router;
+use crate::engine::settings::Settings;
+use crate::io::codec::{Codec, RecordKind};
+use crate::io::store::{StateStore, StoreName};
+use crate::io::topics::{self, TopicNames};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub struct Shared {
+    pub clock: Clock,
+    pub settings: Settings,
+    pub codes: CodeTable,
+    pub router: Router,
+    pub codec: Codec,
+    pub topics: Names,
+    pub store: StateStore,
+    pub global: Arc<GlobalTable>,
+}
+
+impl Shared {
+    pub fn new(clock: Clock, settings: Settings, codec: Codec, names: TopicNames, store: StateStore) -> Self {
+        let global = Arc::new(GlobalTable::default());
+        let (codes, router) = (CodeTable::new(&settings.error_codes), Router::new(&settings));
+        Self { clock, codes, router, settings, codec, topics: Names::new(names), store, global }
+    }
+
+    pub(super) fn rules(&self) -> Rules<'_> {
+        Rules { settings: &self.settings.engine, codes: &self.codes }
+    }
+}
+
+/// Full names of topics, shared instead of formatted for each record.
+pub struct Names {
+    names: TopicNames,
+    outputs: HashMap<RecordKind, Arc<str>>,
+    dead_letters: HashMap<String, Arc<str>>,
+}
+
+impl Names {
+    fn new(names: TopicNames) -> Self {
+        let outputs = RecordKind::all().map(|kind| (kind, Arc::from(names.full(kind.topic())))).collect();
+        let letters = topics::INPUTS.iter().map(|input| (names.full(input), Arc::from(names.full(&topics::dead_letters_of(input)))));
+        let letters = letters.collect();
+        Self { names, outputs, dead_letters: letters }
+    }
+
+    pub(super) fn output(&self, kind: RecordKind) -> Arc<str> {
+        self.outputs.get(&kind).cloned().unwrap_or_else(|| Arc::from(self.names.full(kind.topic())))
+    }
+
+    pub(super) fn dead_letters(&self, input: &str) -> Arc<str> {
+        self.dead_letters.get(input).cloned().unwrap_or_else(|| Arc::from(topics::dead_letters_of(input)))
+    }
+
+    pub(super) fn changelog(&self, store: StoreName) -> String {
+        self.names.full(match store {
+            StoreName::Payments => topics::PAYMENTS_CHANGELOG,
+            StoreName::Customers => topics::CUSTOMERS_CHANGELOG,
+            StoreName::Psps => topics::PSPS_CHANGELOG,
+        })
+    }
+
+    pub(super) fn names(&self) -> &TopicNames {
+        &self.names
+    }
+
+    pub fn full(&self, base: &str) -> String {
+        self.names.full(base)
+    }
+
+    pub(super) fn base_of(&self, full: &str) -> Option<&'static str> {
+        self.names.base_of(full)
+    }
+}

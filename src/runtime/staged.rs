@@ -1,0 +1,83 @@
+//! What a task wants to write, until the commit that writes it.
+//!
+//! Owns nothing durable: a task that is dropped takes its staged work with it, and the inputs that caused it are read again.
+
+use super::shared::Shared;
+use crate::io::codec::{CodecError, Wire};
+use crate::io::log::{Headers, Output, Record, TopicPartition};
+use crate::io::store::Shard;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// The header that ties what came of a record to the trace that it belongs to (W3C Trace Context).
+pub(super) const TRACEPARENT: &str = "traceparent";
+
+#[derive(Default)]
+pub(super) struct Staged {
+    pub outputs: Vec<Output>,
+    /// Changed entries of the state, each of which is a changelog record as well.
+    pub changes: Vec<Change>,
+    /// The next offset to read of each input.
+    pub offsets: BTreeMap<TopicPartition, i64>,
+    /// Something waits for this commit: do not collect more first.
+    pub urgent: bool,
+}
+
+pub(super) struct Change {
+    pub shard: Shard,
+    pub key: Bytes,
+    /// `None` deletes the entry.
+    pub value: Option<Bytes>,
+}
+
+impl Staged {
+    pub(super) fn is_empty(&self) -> bool {
+        self.outputs.is_empty() && self.changes.is_empty() && self.offsets.is_empty()
+    }
+
+    /// The record has been dealt with.
+    pub(super) fn took(&mut self, record: &Record) {
+        self.offsets.insert(record.at.clone(), record.offset + 1);
+    }
+
+    pub(super) fn emit<T: Wire>(&mut self, shared: &Shared, key: &str, value: &T, cause: Option<&Record>) -> Result<(), CodecError> {
+        let mut bytes = Vec::with_capacity(512);
+        shared.codec.encode(value, &mut bytes)?;
+        self.outputs.push(Output {
+            topic: shared.topics.output(T::KIND),
+            partition: None,
+            timestamp_ms: None,
+            key: Some(Bytes::copy_from_slice(key.as_bytes())),
+            value: Some(bytes.into()),
+            headers: cause.map(trace_of).unwrap_or_default(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn change(&mut self, shard: Shard, key: impl Into<Bytes>, value: Option<Vec<u8>>) {
+        self.changes.push(Change { shard, key: key.into(), value: value.map(Bytes::from) });
+    }
+
+    /// The record goes to the dead letters of its topic, as it came, with the reason.
+    pub(super) fn dead_letter(&mut self, shared: &Shared, record: &Record, reason: &str, at_ms: i64) {
+        let mut headers = record.headers.clone();
+        let mut add = |name: &str, value: String| headers.push((name.to_owned(), Some(Bytes::from(value))));
+        add("dlq-reason", reason.to_owned());
+        add("dlq-source-topic", record.at.topic.to_string());
+        add("dlq-source-partition", record.at.partition.to_string());
+        add("dlq-source-offset", record.offset.to_string());
+        add("dlq-at", at_ms.to_string());
+        self.outputs.push(Output {
+            topic: shared.topics.dead_letters(&record.at.topic),
+            partition: None,
+            timestamp_ms: None,
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers,
+        });
+    }
+}
+
+fn trace_of(record: &Record) -> Headers {
+    record.headers.iter().filter(|(name, _)| name == TRACEPARENT).cloned().collect()
+}

@@ -1,0 +1,168 @@
+//! One partition of `stats.deltas`: what the payment tasks counted becomes windows, states and transitions of whole PSPs.
+//!
+//! Owns the books of the PSPs that fall into its partition. Stages `psp.states` and `psp.outages`. Never commits, never reads the log.
+
+use super::clock::Clock;
+use super::shared::Shared;
+use super::staged::Staged;
+use super::TaskError;
+use crate::domain::learning::StatsDelta;
+use crate::domain::psp::{Segment, state_key};
+use crate::domain::{EpochMs, PspId};
+use crate::engine::psp::{PspBook, StatsEffects, psp_of_key};
+use crate::io::log::Record;
+use crate::io::store::{Shard, StoreName};
+use crate::telemetry;
+use metrics::counter;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
+
+pub(super) struct StatsTask {
+    shard: Shard,
+    books: BTreeMap<PspId, PspBook>,
+    /// Segments whose published state is out of date.
+    changed: BTreeSet<(PspId, Segment)>,
+    /// When a segment was published last, in the runtime's time.
+    published_ms: HashMap<(PspId, Segment), i64>,
+    /// Highest event time of the deltas, and the wall's time when it was reached.
+    reached: Option<(EpochMs, i64)>,
+    at_end: bool,
+    ticked_ms: i64,
+    pub staged: Staged,
+}
+
+/// Windows move on by silence at this pace; a tile lasts ten seconds.
+const TICK_MS: i64 = 500;
+
+impl StatsTask {
+    /// Takes up a partition whose state is restored. Everything is published once: the last change may not have been.
+    pub(super) fn open(shared: &Shared, partition: i32, now_ms: i64) -> Result<Self, TaskError> {
+        let shard = Shard::new(StoreName::Psps, partition);
+        let mut entries: BTreeMap<PspId, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        shared.store.scan(shard, b"", |key, value| {
+            if let Some(psp_id) = psp_of_key(key) {
+                entries.entry(psp_id).or_default().push((key.to_vec(), value.to_vec()));
+            }
+            ControlFlow::Continue(())
+        })?;
+        let mut books = BTreeMap::new();
+        for (psp_id, entries) in entries {
+            let restored = PspBook::restore(psp_id.clone(), entries);
+            books.insert(psp_id, restored.map_err(|corrupt| TaskError::Damaged { shard, detail: corrupt.to_string() })?);
+        }
+        let changed = books.iter().flat_map(|(psp, book)| book.states(0, &shared.settings.health).map(|state| (psp.clone(), state.segment))).collect();
+        let reached = books.values().map(PspBook::now).max().map(|at| (at, now_ms));
+        let staged = Staged::default();
+        Ok(Self { shard, books, changed, published_ms: HashMap::new(), reached, at_end: false, ticked_ms: now_ms, staged })
+    }
+
+    pub(super) fn process(&mut self, shared: &Shared, record: &Record, now_ms: i64) -> Result<(), TaskError> {
+        self.at_end = false;
+        match record.value.as_deref().map(|bytes| shared.codec.decode::<StatsDelta>(bytes)) {
+            Some(Ok(delta)) => self.merge(shared, &delta, now_ms)?,
+            Some(Err(error)) if !error.blames_record() => return Err(error.into()),
+            // Written by ourselves under a transaction: this is a version that we do not know, or somebody else's hand.
+            Some(Err(error)) => tracing::error!(partition = record.at.partition, offset = record.offset, %error, "a delta cannot be read and is left out"),
+            None => {}
+        }
+        self.staged.took(record);
+        Ok(())
+    }
+
+    fn merge(&mut self, shared: &Shared, delta: &StatsDelta, now_ms: i64) -> Result<(), TaskError> {
+        let newest = delta.tallies.iter().map(|tally| tally.tile_start).max();
+        let at = newest.max(self.reached.map(|(at, _)| at)).unwrap_or_default();
+        self.reached = Some((at, now_ms));
+        let book = self.books.entry(delta.psp_id.clone()).or_insert_with(|| PspBook::new(delta.psp_id.clone()));
+        let effects = book.merge(delta, &shared.settings.engine, &shared.settings.health);
+        self.take(shared, &delta.psp_id, effects)
+    }
+
+    pub(super) fn ended(&mut self) {
+        self.at_end = true;
+    }
+
+    /// Event time has come to `at`, though no delta says so.
+    pub(super) fn announce(&mut self, shared: &Shared, at: EpochMs) -> Result<(), TaskError> {
+        let at = at.max(self.reached.map_or(EpochMs::MIN, |(reached, _)| reached));
+        self.reached = Some((at, self.ticked_ms));
+        self.tick(shared, at)
+    }
+
+    /// Lets silence pass: after the last delta, event time goes on by the wall.
+    pub(super) fn pass_time(&mut self, shared: &Shared, now_ms: i64) -> Result<(), TaskError> {
+        if shared.clock == Clock::Event || !self.at_end || now_ms - self.ticked_ms < TICK_MS {
+            return Ok(());
+        }
+        self.ticked_ms = now_ms;
+        let Some((at, since_ms)) = self.reached else { return Ok(()) };
+        self.tick(shared, at + (now_ms - since_ms).max(0))
+    }
+
+    fn tick(&mut self, shared: &Shared, at: EpochMs) -> Result<(), TaskError> {
+        let ids: Vec<PspId> = self.books.keys().cloned().collect();
+        for psp_id in ids {
+            let Some(book) = self.books.get_mut(&psp_id) else { continue };
+            let effects = book.tick(at, &shared.settings.health);
+            self.take(shared, &psp_id, effects)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, shared: &Shared, psp_id: &PspId, effects: StatsEffects) -> Result<(), TaskError> {
+        if effects.late_results > 0 {
+            counter!(telemetry::LATE_DROPPED, "psp_id" => psp_id.to_string()).increment(effects.late_results.unsigned_abs());
+        }
+        self.changed.extend(effects.changed.into_iter().map(|segment| (psp_id.clone(), segment)));
+        for transition in effects.transitions {
+            tracing::info!(psp = %psp_id, segment = %transition.segment, from = %transition.from, to = %transition.to, "PSP state");
+            counter!(telemetry::TRANSITIONS, "psp_id" => psp_id.to_string(), "to" => transition.to.to_string()).increment(1);
+            let key = format!("{psp_id}/{}", transition.segment);
+            self.staged.emit(shared, &key, &transition, None)?;
+            self.publish(shared, psp_id, &transition.segment)?;
+            self.changed.remove(&(psp_id.clone(), transition.segment));
+            self.staged.urgent = true;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, shared: &Shared, psp_id: &PspId, segment: &Segment) -> Result<(), TaskError> {
+        let Some(book) = self.books.get(psp_id) else { return Ok(()) };
+        if let Some(state) = book.state(segment, book.now(), &shared.settings.health) {
+            self.staged.emit(shared, &state_key(psp_id, segment), &state, None)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes what changed and was not published within the interval; `all`: whatever the interval.
+    pub(super) fn publish_due(&mut self, shared: &Shared, now_ms: i64, all: bool) -> Result<(), TaskError> {
+        let interval_ms = shared.settings.health.publish_interval_ms;
+        let now_ms = match shared.clock {
+            Clock::Wall => now_ms,
+            Clock::Event => self.reached.map_or(0, |(at, _)| at),
+        };
+        let is_due = |published: &HashMap<(PspId, Segment), i64>, it: &(PspId, Segment)| {
+            all || published.get(it).is_none_or(|&last| (now_ms - last).abs() >= interval_ms)
+        };
+        let due: Vec<_> = self.changed.iter().filter(|it| is_due(&self.published_ms, it)).cloned().collect();
+        for (psp_id, segment) in due {
+            self.publish(shared, &psp_id, &segment)?;
+            let it = (psp_id, segment);
+            self.changed.remove(&it);
+            self.published_ms.insert(it, now_ms);
+        }
+        Ok(())
+    }
+
+    /// Before a commit: changed tiles and states join what is staged.
+    pub(super) fn flush(&mut self) {
+        let (staged, shard) = (&mut self.staged, self.shard);
+        for book in self.books.values_mut() {
+            book.drain_dirty(&mut |key, value| staged.change(shard, key, Some(value)));
+        }
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.staged.is_empty()
+    }
+}

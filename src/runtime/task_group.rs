@@ -1,0 +1,612 @@
+//! The loop of one thread: poll → dispatch → engine → commit → store, over all tasks that the group gave it.
+//!
+//! Owns the member of the consumer group, which task is in which stage, and the commit:
+//! 1. everything staged goes into one transaction of the log: outputs, changelog, input offsets;
+//! 2. only when that is committed, the same changes and their changelog positions go into the store, in one batch.
+//!
+//! A crash between the two leaves the store behind, never ahead; `restore` rolls it forward. Any failure drops all that is
+//! staged and begins again from what was committed: there is one way back, whatever went wrong.
+//! Never decides anything about payments; never looks into a record.
+
+use super::inbox::{self, Input, Pending};
+use super::payment_task::PaymentTask;
+use super::restore::{Changelogs, Restore};
+use super::shared::Shared;
+use super::staged::{Change, Staged};
+use super::stats_task::StatsTask;
+use super::status::{Status, TaskState};
+use super::{Clock, Limits, TaskError};
+use crate::io::log::{EventLog, GroupMember, LogError, Output, Polled, Position, Record, TopicDescription, TopicPartition, Txn};
+use crate::io::store::{Shard, ShardPosition, StateBatch, StoreName};
+use crate::io::topics::{self, PlanOptions};
+use crate::telemetry;
+use metrics::{counter, histogram};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A partition's work. The three payment topics share their partitions; `stats.deltas` has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TaskId {
+    Payments(i32),
+    Stats(i32),
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Payments(partition) => write!(f, "payments-{partition}"),
+            Self::Stats(partition) => write!(f, "stats-{partition}"),
+        }
+    }
+}
+
+impl TaskId {
+    fn shards(self) -> Vec<Shard> {
+        match self {
+            Self::Payments(p) => vec![Shard::new(StoreName::Payments, p), Shard::new(StoreName::Customers, p)],
+            Self::Stats(p) => vec![Shard::new(StoreName::Psps, p)],
+        }
+    }
+}
+
+/// Created by an assignment, runs once its state is restored, goes with a revocation or a failure.
+enum Stage {
+    Restoring,
+    Payments(Box<PaymentTask>),
+    Stats(Box<StatsTask>),
+}
+
+/// What one turn of the loop did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub records: usize,
+    pub committed: bool,
+    /// Nothing is being restored and nothing waits in a queue.
+    pub settled: bool,
+}
+
+pub(super) struct TaskGroup {
+    name: String,
+    log: Arc<dyn EventLog>,
+    member: Box<dyn GroupMember>,
+    shared: Arc<Shared>,
+    status: Arc<Status>,
+    limits: Limits,
+    log_id: String,
+    partitions: BTreeMap<String, i32>,
+    stages: BTreeMap<TaskId, Stage>,
+    assigned: BTreeSet<TopicPartition>,
+    paused: BTreeSet<TopicPartition>,
+    restore: Option<Restore>,
+    /// Committed input offsets of the tasks that are being restored.
+    starts: Vec<(TopicPartition, Position)>,
+    restore_begun: Instant,
+    polled: Vec<Polled>,
+    staged_since: Option<Instant>,
+    records_since_commit: usize,
+    /// The record that the engine is working on: the culprit, should it panic.
+    current: Option<(TopicPartition, i64)>,
+    /// Records on which the engine failed: they go to the dead letters unseen.
+    poisonous: BTreeSet<(TopicPartition, i64)>,
+    /// One record a commit, until a record that cannot be written has been found.
+    careful_commits: usize,
+    swept: Instant,
+}
+
+/// What the tasks read. Requests come first: an adapter may favour what is named first.
+const INPUTS: [&str; 4] = [topics::ROUTING_REQUESTS, topics::PAYMENT_ATTEMPTS, topics::PAYMENT_OUTCOMES, topics::STATS_DELTAS];
+const RESTORE_POLL: Duration = Duration::from_millis(20);
+const IDLE_POLL: Duration = Duration::from_millis(50);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const TIMERS_PER_TURN: usize = 2_000;
+/// Events that are taken along with requests: an answer does not wait for a backlog.
+const EVENTS_BESIDE_REQUESTS: usize = 256;
+const CAREFUL_COMMITS: usize = 1_000;
+
+impl TaskGroup {
+    pub(super) fn join(log: Arc<dyn EventLog>, shared: Arc<Shared>, status: Arc<Status>, limits: Limits, slot: usize) -> Result<Self, TaskError> {
+        let name = format!("group-{slot}");
+        let inputs: Vec<String> = INPUTS.iter().map(|base| shared.topics.full(base)).collect();
+        let partitions = check_topics(&shared, &log.topics(&[])?)?;
+        let log_id = log.log_id()?;
+        let member = log.member(&limits.group, &format!("{}-{slot}", limits.instance), &inputs)?;
+        status.add_group(&name);
+        Ok(Self {
+            name,
+            log,
+            member,
+            shared,
+            status,
+            limits,
+            log_id,
+            partitions,
+            stages: BTreeMap::new(),
+            assigned: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            restore: None,
+            starts: Vec::new(),
+            restore_begun: Instant::now(),
+            polled: Vec::new(),
+            staged_since: None,
+            records_since_commit: 0,
+            current: None,
+            poisonous: BTreeSet::new(),
+            careful_commits: 0,
+            swept: Instant::now(),
+        })
+    }
+
+    /// One turn of the loop. Waits at most `wait` when there is nothing to do.
+    pub(super) fn turn(&mut self, wait: Duration) -> Result<Progress, TaskError> {
+        self.status.turned(&self.name);
+        self.turn_restore()?;
+        let timeout = self.poll_timeout(wait);
+        let mut polled = std::mem::take(&mut self.polled);
+        polled.clear();
+        self.member.poll(&mut polled, self.limits.batch_records_max, timeout)?;
+        let mut records = 0;
+        for event in polled.drain(..) {
+            records += usize::from(matches!(event, Polled::Record(_)));
+            self.dispatch(event)?;
+        }
+        self.polled = polled;
+        self.apply_back_pressure()?;
+        self.process()?;
+        let committed = self.is_commit_due() && self.commit()?;
+        Ok(Progress { records, committed, settled: self.is_settled() })
+    }
+
+    fn now_ms(&self) -> i64 {
+        match self.shared.clock {
+            Clock::Wall => super::clock::wall_ms(),
+            Clock::Event => 0,
+        }
+    }
+
+    fn poll_timeout(&self, wait: Duration) -> Duration {
+        if self.restore.is_some() || self.has_queued() {
+            return Duration::ZERO;
+        }
+        let until_commit = self.staged_since.map(|since| self.limits.commit_interval.saturating_sub(since.elapsed()));
+        until_commit.unwrap_or(IDLE_POLL).min(IDLE_POLL).min(wait)
+    }
+
+    fn has_queued(&self) -> bool {
+        let inputs = [Input::Requests, Input::Attempts, Input::Outcomes];
+        self.stages.values().any(|stage| match stage {
+            Stage::Payments(task) => inputs.iter().any(|&input| task.order.queued(input) > 0),
+            Stage::Stats(_) | Stage::Restoring => false,
+        })
+    }
+
+    fn is_settled(&self) -> bool {
+        let restored = !self.stages.values().any(|stage| matches!(stage, Stage::Restoring));
+        restored && !self.has_queued() && self.staged_since.is_none()
+    }
+
+    // What the poll brought.
+
+    fn dispatch(&mut self, event: Polled) -> Result<(), TaskError> {
+        let now_ms = self.now_ms();
+        match event {
+            Polled::Assigned(partitions) => self.on_assigned(partitions),
+            Polled::Revoked(partitions) => self.on_revoked(&partitions),
+            Polled::Record(record) => return self.on_record(record, now_ms),
+            Polled::End { at, .. } => {
+                let (id, input) = (self.task_of(&at), self.input_of(&at));
+                match (id.and_then(|id| self.stages.get_mut(&id)), input) {
+                    (Some(Stage::Payments(task)), Some(input)) => task.order.ended(input, now_ms),
+                    (Some(Stage::Stats(task)), _) => task.ended(),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_record(&mut self, record: Record, now_ms: i64) -> Result<(), TaskError> {
+        let (Some(id), input) = (self.task_of(&record.at), self.input_of(&record.at)) else { return Ok(()) };
+        match (self.stages.get_mut(&id), input) {
+            (Some(Stage::Payments(task)), Some(input)) => {
+                task.order.push(inbox::receive(&self.shared.codec, input, record, self.shared.settings.engine.future_tolerance_ms)?);
+            }
+            (Some(Stage::Stats(task)), _) => {
+                self.current = Some((record.at.clone(), record.offset));
+                if self.poisonous.contains(&(record.at.clone(), record.offset)) {
+                    tracing::error!(partition = record.at.partition, offset = record.offset, "a delta that the engine failed on is left out");
+                    task.staged.took(&record);
+                } else {
+                    task.process(&self.shared, &record, now_ms)?;
+                }
+                self.current = None;
+                self.records_since_commit += 1;
+                self.staged_since = self.staged_since.or_else(|| Some(Instant::now()));
+            }
+            // What was fetched before `start` is delivered again from there.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_assigned(&mut self, partitions: Vec<TopicPartition>) {
+        counter!(telemetry::REBALANCES, "kind" => "assigned").increment(1);
+        let ids: BTreeSet<TaskId> = partitions.iter().filter_map(|at| self.task_of(at)).collect();
+        let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        tracing::info!(group = self.name, tasks = names.join(" "), "assigned");
+        self.assigned.extend(partitions);
+        for id in ids {
+            self.stages.insert(id, Stage::Restoring);
+        }
+        self.status.assigned(&self.name, &names);
+        self.restore = None;
+    }
+
+    fn on_revoked(&mut self, partitions: &[TopicPartition]) {
+        counter!(telemetry::REBALANCES, "kind" => "revoked").increment(1);
+        for at in partitions {
+            self.assigned.remove(at);
+            self.paused.remove(at);
+        }
+        let gone: Vec<TaskId> = partitions.iter().filter_map(|at| self.task_of(at)).collect();
+        let names: Vec<String> = gone.iter().map(ToString::to_string).collect();
+        for id in &gone {
+            self.stages.remove(id);
+        }
+        if let Some(restore) = &mut self.restore {
+            restore.forget(|shard| gone.iter().any(|id| id.shards().contains(&shard)));
+        }
+        tracing::info!(group = self.name, tasks = names.join(" "), "revoked");
+        self.status.revoked(&self.name, &names);
+        self.staged_since = self.has_staged().then(Instant::now);
+    }
+
+    fn task_of(&self, at: &TopicPartition) -> Option<TaskId> {
+        Some(match self.shared.topics.base_of(&at.topic)? {
+            topics::PAYMENT_ATTEMPTS | topics::PAYMENT_OUTCOMES | topics::ROUTING_REQUESTS => TaskId::Payments(at.partition),
+            topics::STATS_DELTAS => TaskId::Stats(at.partition),
+            _ => return None,
+        })
+    }
+
+    fn input_of(&self, at: &TopicPartition) -> Option<Input> {
+        Some(match self.shared.topics.base_of(&at.topic)? {
+            topics::PAYMENT_ATTEMPTS => Input::Attempts,
+            topics::PAYMENT_OUTCOMES => Input::Outcomes,
+            topics::ROUTING_REQUESTS => Input::Requests,
+            _ => return None,
+        })
+    }
+
+    /// A task's queues are bounded: an input that is ahead waits in the log.
+    fn apply_back_pressure(&mut self) -> Result<(), LogError> {
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        for at in &self.assigned {
+            let (Some(id), Some(input)) = (self.task_of(at), self.input_of(at)) else { continue };
+            let Some(Stage::Payments(task)) = self.stages.get(&id) else { continue };
+            let queued = task.order.queued(input);
+            if queued > self.limits.queue_records_max && !self.paused.contains(at) {
+                pause.push(at.clone());
+            } else if queued <= self.limits.queue_records_max / 2 && self.paused.contains(at) {
+                resume.push(at.clone());
+            }
+        }
+        if !pause.is_empty() {
+            self.member.pause(&pause)?;
+            self.paused.extend(pause);
+        }
+        if !resume.is_empty() {
+            self.member.resume(&resume)?;
+            for at in resume {
+                self.paused.remove(&at);
+            }
+        }
+        Ok(())
+    }
+
+    // Restoring.
+
+    fn turn_restore(&mut self) -> Result<(), TaskError> {
+        if self.restore.is_none() && self.stages.values().any(|stage| matches!(stage, Stage::Restoring)) {
+            self.begin_restore()?;
+        }
+        let Some(restore) = &mut self.restore else { return Ok(()) };
+        if !restore.turn(&self.shared.store, RESTORE_POLL)? {
+            return Ok(());
+        }
+        let (seconds, applied) = (self.restore_begun.elapsed().as_secs_f64(), restore.applied());
+        histogram!(telemetry::RESTORE_SECONDS).record(seconds);
+        tracing::info!(group = self.name, records = applied, seconds, "state restored");
+        self.restore = None;
+        self.open_restored()
+    }
+
+    fn begin_restore(&mut self) -> Result<(), TaskError> {
+        self.restore_begun = Instant::now();
+        let restoring: BTreeSet<TaskId> =
+            self.stages.iter().filter(|(_, stage)| matches!(stage, Stage::Restoring)).map(|(&id, _)| id).collect();
+        let inputs: Vec<TopicPartition> =
+            self.assigned.iter().filter(|at| self.task_of(at).is_some_and(|id| restoring.contains(&id))).cloned().collect();
+        // First the committed offsets, which waits until no former owner's transaction is open; then the changelogs.
+        let committed = self.member.committed(&inputs)?;
+        self.starts = committed.into_iter().map(|(at, offset)| (at, offset.map_or(Position::Beginning, Position::At))).collect();
+        let mut changelogs = Changelogs::new();
+        let mut partitions = BTreeMap::new();
+        for shard in restoring.iter().flat_map(|id| id.shards()) {
+            let at = self.changelog_of(shard);
+            partitions.insert(shard, self.partitions.get(&*at.topic).copied().unwrap_or_default());
+            changelogs.insert(at, shard);
+        }
+        let reader = self.log.reader()?;
+        self.restore = Some(Restore::begin(&self.shared.store, reader, &self.log_id, changelogs, partitions)?);
+        Ok(())
+    }
+
+    fn open_restored(&mut self) -> Result<(), TaskError> {
+        let now_ms = self.now_ms();
+        let ids: Vec<TaskId> = self.stages.keys().copied().collect();
+        for id in ids {
+            if !matches!(self.stages.get(&id), Some(Stage::Restoring)) {
+                continue;
+            }
+            let stage = match id {
+                TaskId::Payments(partition) => Stage::Payments(Box::new(PaymentTask::open(&self.shared, partition)?)),
+                TaskId::Stats(partition) => Stage::Stats(Box::new(StatsTask::open(&self.shared, partition, now_ms)?)),
+            };
+            self.stages.insert(id, stage);
+            self.status.set_task(&self.name, &id.to_string(), TaskState::Running);
+        }
+        let starts = std::mem::take(&mut self.starts);
+        let starts: Vec<_> = starts.into_iter().filter(|(at, _)| self.assigned.contains(at)).collect();
+        self.paused.retain(|at| !starts.iter().any(|(started, _)| started == at));
+        self.member.start(&starts)?;
+        Ok(())
+    }
+
+    fn changelog_of(&self, shard: Shard) -> TopicPartition {
+        TopicPartition::new(&self.shared.topics.changelog(shard.store), shard.partition)
+    }
+
+    // Work.
+
+    fn process(&mut self) -> Result<(), TaskError> {
+        let now_ms = self.now_ms();
+        let careful = self.careful_commits > 0;
+        let mut budget = if careful { 1 } else { self.limits.batch_records_max };
+        let mut answered = false;
+        for stage in self.stages.values_mut() {
+            let Stage::Payments(task) = stage else { continue };
+            while budget > 0 {
+                let Some(pending) = task.order.next_request() else { break };
+                take(&self.shared, task, &pending, (&mut self.current, &self.poisonous), now_ms)?;
+                (budget, answered) = (budget - 1, true);
+                self.records_since_commit += 1;
+            }
+        }
+        if answered && !careful {
+            budget = budget.min(EVENTS_BESIDE_REQUESTS);
+        }
+        let is_sweep_due = self.swept.elapsed() >= SWEEP_EVERY;
+        for stage in self.stages.values_mut() {
+            match stage {
+                Stage::Payments(task) => {
+                    while budget > 0 {
+                        let Some(pending) = task.order.next_event(now_ms) else { break };
+                        take(&self.shared, task, &pending, (&mut self.current, &self.poisonous), now_ms)?;
+                        budget -= 1;
+                        self.records_since_commit += 1;
+                    }
+                    task.order.note_hold(now_ms);
+                    task.fire_timers(&self.shared, now_ms, TIMERS_PER_TURN)?;
+                    if is_sweep_due {
+                        task.sweep(&self.shared, now_ms)?;
+                    }
+                }
+                Stage::Stats(task) => {
+                    task.pass_time(&self.shared, now_ms)?;
+                    task.publish_due(&self.shared, now_ms, false)?;
+                }
+                Stage::Restoring => {}
+            }
+        }
+        if is_sweep_due {
+            self.swept = Instant::now();
+        }
+        if !careful {
+            // No record is at fault for what fails from here on.
+            self.current = None;
+        }
+        if self.staged_since.is_none() && self.has_staged() {
+            self.staged_since = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn has_staged(&self) -> bool {
+        self.stages.values().any(|stage| match stage {
+            Stage::Payments(task) => task.has_work(),
+            Stage::Stats(task) => task.has_work(),
+            Stage::Restoring => false,
+        })
+    }
+
+    fn is_commit_due(&self) -> bool {
+        let urgent = || {
+            self.stages.values().any(|stage| match stage {
+                Stage::Payments(task) => task.staged.urgent,
+                Stage::Stats(task) => task.staged.urgent,
+                Stage::Restoring => false,
+            })
+        };
+        let Some(since) = self.staged_since else { return false };
+        self.shared.clock == Clock::Event
+            || self.careful_commits > 0
+            || since.elapsed() >= self.limits.commit_interval
+            || urgent()
+    }
+
+    // Commit.
+
+    /// Commits what is staged. True when there was something.
+    pub(super) fn commit(&mut self) -> Result<bool, TaskError> {
+        let begun = Instant::now();
+        let staged = self.flush()?;
+        if staged.is_empty() {
+            self.staged_since = None;
+            return Ok(false);
+        }
+        let mut outputs = staged.outputs;
+        let mut changelogs: BTreeMap<Shard, TopicPartition> = BTreeMap::new();
+        for change in &staged.changes {
+            let at = changelogs.entry(change.shard).or_insert_with(|| self.changelog_of(change.shard));
+            outputs.push(changelog_record(at, change));
+        }
+        let records = outputs.len();
+        let written = self.member.commit(Txn { outputs, input_offsets: staged.offsets })?;
+        let mut batch = StateBatch::default();
+        for change in &staged.changes {
+            batch.put(change.shard, &change.key, change.value.as_deref());
+        }
+        for (&shard, at) in &changelogs {
+            let changelog_offset = *written.get(at).ok_or_else(|| LogError::Unsettled(format!("no offset was acknowledged for {at}")))?;
+            let partitions = self.partitions.get(&*at.topic).copied().unwrap_or_default();
+            let format = super::entity_cache::FORMAT;
+            batch.set_position(shard, &ShardPosition { log_id: self.log_id.clone(), partitions, format, changelog_offset })?;
+        }
+        self.shared.store.write(batch)?;
+        counter!(telemetry::COMMITS).increment(1);
+        counter!(telemetry::RECORDS_WRITTEN).increment(records as u64);
+        histogram!(telemetry::BATCH_RECORDS).record(self.records_since_commit as f64);
+        histogram!(telemetry::COMMIT_SECONDS).record(begun.elapsed().as_secs_f64());
+        self.after_commit();
+        Ok(true)
+    }
+
+    fn flush(&mut self) -> Result<Staged, TaskError> {
+        let now_ms = self.now_ms();
+        let mut all = Staged::default();
+        for stage in self.stages.values_mut() {
+            let staged = match stage {
+                Stage::Payments(task) => {
+                    task.flush(&self.shared, now_ms)?;
+                    std::mem::take(&mut task.staged)
+                }
+                Stage::Stats(task) => {
+                    task.flush();
+                    std::mem::take(&mut task.staged)
+                }
+                Stage::Restoring => continue,
+            };
+            all.outputs.extend(staged.outputs);
+            all.changes.extend(staged.changes);
+            all.offsets.extend(staged.offsets);
+        }
+        Ok(all)
+    }
+
+    fn after_commit(&mut self) {
+        self.staged_since = None;
+        self.records_since_commit = 0;
+        self.careful_commits = self.careful_commits.saturating_sub(1);
+        for stage in self.stages.values_mut() {
+            if let Stage::Payments(task) = stage {
+                task.committed();
+            }
+        }
+    }
+
+    // When something went wrong, and at the end.
+
+    /// Drops everything that is not committed and begins again from what is. `Err` when the log does not let us.
+    pub(super) fn reopen(&mut self, why: &TaskError) -> Result<(), TaskError> {
+        match why {
+            TaskError::Log(LogError::Unwritable { .. }) if self.careful_commits > 0 => {
+                self.poisonous.extend(self.current.take());
+            }
+            TaskError::Log(LogError::Unwritable { .. }) => self.careful_commits = CAREFUL_COMMITS,
+            TaskError::Damaged { shard, .. } => self.shared.store.wipe(*shard)?,
+            TaskError::Panicked(_) => self.poisonous.extend(self.current.take()),
+            _ => {}
+        }
+        self.current = None;
+        self.staged_since = None;
+        self.records_since_commit = 0;
+        self.restore = None;
+        for (id, stage) in &mut self.stages {
+            *stage = Stage::Restoring;
+            self.status.set_task(&self.name, &id.to_string(), TaskState::Restoring);
+        }
+        self.member.recover()?;
+        Ok(())
+    }
+
+    /// Event time has come to `at`, though no record says so: for replay and simulation.
+    pub(super) fn announce(&mut self, at: i64) -> Result<(), TaskError> {
+        for stage in self.stages.values_mut() {
+            match stage {
+                Stage::Payments(task) => task.order.announce(at),
+                Stage::Stats(task) => task.announce(&self.shared, at)?,
+                Stage::Restoring => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes every state that changed, whatever the interval.
+    pub(super) fn publish_all(&mut self) -> Result<(), TaskError> {
+        for stage in self.stages.values_mut() {
+            if let Stage::Stats(task) = stage {
+                task.publish_due(&self.shared, 0, true)?;
+            }
+        }
+        self.commit()?;
+        Ok(())
+    }
+
+    /// Commits what is staged and leaves the group.
+    pub(super) fn leave(&mut self) -> Result<(), TaskError> {
+        self.commit()?;
+        self.member.close()?;
+        self.status.remove_group(&self.name);
+        Ok(())
+    }
+}
+
+/// Partitions by topic. Refuses to work on topics that are missing, or that would spread a payment over tasks.
+fn check_topics(shared: &Shared, actual: &[TopicDescription]) -> Result<BTreeMap<String, i32>, LogError> {
+    let declared = topics::declared().map_err(|error| LogError::Refused(error.to_string()))?;
+    let plan = topics::plan(&declared, actual, &PlanOptions { names: shared.topics.names().clone(), ..PlanOptions::default() });
+    if let Some(missing) = plan.create.first() {
+        return Err(LogError::NoTopic(missing.name.clone()));
+    }
+    if let Some(unequal) = plan.unequal.first() {
+        let counts: Vec<String> = unequal.partitions.iter().map(|(topic, partitions)| format!("{topic} has {partitions}")).collect();
+        return Err(LogError::Refused(format!("{} must have equal numbers of partitions: {}; {}", unequal.set, counts.join(", "), unequal.remedy)));
+    }
+    Ok(actual.iter().map(|topic| (topic.name.clone(), topic.partitions)).collect())
+}
+
+fn take(
+    shared: &Shared,
+    task: &mut PaymentTask,
+    pending: &Pending,
+    (current, poisonous): (&mut Option<(TopicPartition, i64)>, &BTreeSet<(TopicPartition, i64)>),
+    now_ms: i64,
+) -> Result<(), TaskError> {
+    let at = (pending.record.at.clone(), pending.record.offset);
+    let is_poisonous = poisonous.contains(&at);
+    *current = Some(at);
+    task.process(shared, pending, is_poisonous, now_ms)
+}
+
+fn changelog_record(at: &TopicPartition, change: &Change) -> Output {
+    Output {
+        topic: at.topic.clone(),
+        partition: Some(at.partition),
+        timestamp_ms: None,
+        key: Some(change.key.clone()),
+        value: change.value.clone(),
+        headers: Vec::new(),
+    }
+}

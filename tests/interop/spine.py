@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+"""The router on a real Kafka, from outside: `spine.py BINARY HOST:PORT [NAME...]` runs the checks, or those that are named."""
+import collections
+import sys
+import time
+import traceback
+
+from router import Router, encode
+
+NOW_MS = int(time.time() * 1000)
+
+
+class Payments:
+    """Made-up payments of the shipped example, ending some minutes ago in event time, and what was said of them."""
+
+    def __init__(self, router):
+        self.router, self.at = router, NOW_MS - 40 * 60_000
+        self.requests, self.attempts, self.approved = {}, {}, collections.Counter()
+
+    def payment(self):
+        number = len(self.requests)
+        amex = number % 10 == 3
+        return {
+            "payment_id": f"p{number}", "order_id": f"o{number}", "merchant_id": "volaris", "customer_id": f"c{number % 97}",
+            "amount_minor": 100_00 + number, "currency": "MXN",
+            "card": {"bin": "374245" if amex else "411111", "brand": "AMEX" if amex else "VISA", "type": "CREDIT", "issuer_country": "MX"},
+            "method": "card",
+            "message": {"initiator": "CUSTOMER", "avs_sent": False, "mcc": "4511"},
+        }
+
+    def request(self, payment=None):
+        payment = payment or self.payment()
+        self.at += 5
+        request_id = f"r-{payment['payment_id']}"
+        self.requests[request_id] = payment
+        self.router.send("routing.requests", payment["customer_id"], {"payment": payment, "request_id": request_id, "requested_at": self.at})
+        return payment
+
+    def attempt(self, payment, psp, status):
+        self.at += 300
+        attempt_id = f"a-{payment['payment_id']}"
+        self.attempts[attempt_id] = psp
+        self.approved[psp] += status == "APPROVED"
+        self.router.send("payment.attempts", payment["customer_id"], {
+            "payment": payment, "attempt_id": attempt_id, "attempt_number": 1, "psp_id": psp, "attempted_at": self.at})
+        self.router.send("payment.outcomes", payment["customer_id"], {
+            "attempt_id": attempt_id, "payment_id": payment["payment_id"], "customer_id": payment["customer_id"], "psp_id": psp,
+            "status": status, "error_code": None if status == "APPROVED" else "51", "latency_ms": 250, "occurred_at": self.at + 250})
+
+    def traffic(self, count):
+        for _ in range(count):
+            payment = self.request()
+            number = len(self.requests)
+            psp = "amex" if payment["card"]["brand"] == "AMEX" else ("worldpay", "mit", "elavon")[number % 3]
+            self.attempt(payment, psp, "APPROVED" if number % 5 else "DECLINED")
+        self.router.flush()
+
+
+def once(records, key):
+    counted = collections.Counter(record[key] for _, record in records)
+    assert all(count == 1 for count in counted.values()), f"{key} repeated: {[k for k, n in counted.items() if n > 1][:5]}"
+    return set(counted)
+
+
+def all_counted(router, sent):
+    """Each request has one decision and one prediction, each attempt one feedback, each result its place in the windows."""
+    enough = lambda count: lambda records: len(records) >= count
+    decisions = router.read("routing.decisions", enough(len(sent.requests)), 90)
+    assert once(decisions, "request_id") == set(sent.requests), f"{len(decisions)} decisions for {len(sent.requests)} requests"
+    for message, decision in decisions:
+        payment = sent.requests[decision["request_id"]]
+        psps = [ranked["psp_id"] for ranked in decision["ranked"]]
+        assert 1 <= len(psps) <= 3 and len(set(psps)) == len(psps), psps
+        if payment["card"]["brand"] == "AMEX":
+            assert psps == ["amex"] and decision["decided_by"] == "HARD_RULE", decision
+        else:
+            assert "amex" not in psps, decision
+        assert message.key().decode() == payment["customer_id"]
+        assert ("traceparent", b"00-interop") in message.headers()
+    predictions = router.read("athia.predictions", enough(len(sent.requests)), 60)
+    assert once(predictions, "decision_id") == once(decisions, "decision_id")
+    feedback = router.read("athia.feedback", enough(len(sent.attempts)), 60)
+    assert once(feedback, "attempt_id") == set(sent.attempts), f"{len(feedback)} of {len(sent.attempts)}"
+    expected = {psp: [count, sent.approved[psp]] for psp, count in collections.Counter(sent.attempts.values()).items()}
+    deadline = time.time() + 30
+    while True:
+        newest = {}
+        for _, state in router.read("psp.states", seconds=15):
+            if state["segment"]["kind"] == "ALL":
+                newest[state["psp_id"]] = [state["windows"]["last_24h"][key] for key in ("attempts", "approvals")]
+        if newest == expected or time.time() > deadline:
+            break
+    assert newest == expected, f"windows {newest}, sent {expected}"
+
+
+def stop_and_start(router):
+    sent = Payments(router)
+    process = router.start()
+    sent.traffic(300)
+    assert router.stop(process) == 0
+    sent.traffic(200)
+    process = router.start()
+    sent.traffic(100)
+    all_counted(router, sent)
+    lag = router.json("lag")
+    inputs = [row for row in lag if row["topic"].split(".", 1)[1] in ("payment.attempts", "payment.outcomes", "routing.requests")]
+    assert len(inputs) >= 12 and all(row["lag"] == 0 for row in inputs), lag
+    rows = router.json("psp", "list")
+    assert {row["psp_id"] for row in rows} >= {"worldpay", "mit", "elavon", "amex"}, rows
+    status, metrics = router.get(process, "/metrics")
+    assert status == 200 and "smartrouter_decisions_total" in metrics
+    assert router.stop(process) == 0
+
+
+def killed_while_working(router):
+    sent = Payments(router)
+    process = router.start()
+    for pause in (0.05, 0.2, 0.4, 0.01):
+        sent.traffic(120)
+        time.sleep(pause)
+        router.kill(process)
+        process = router.start()
+    sent.traffic(50)
+    all_counted(router, sent)
+
+
+def killed_and_replaced(router):
+    sent = Payments(router)
+    first = router.start("one")
+    sent.traffic(200)
+    router.start("two")
+    sent.traffic(100)
+    router.kill(first)
+    sent.traffic(100)
+    all_counted(router, sent)
+
+
+def dead_letters_and_redrive(router):
+    sent = Payments(router)
+    process = router.start()
+    sent.traffic(20)
+    good = {"payment": sent.payment() | {"payment_id": "mended"}, "attempt_id": "a-mended", "attempt_number": 1, "psp_id": "mit", "attempted_at": sent.at}
+    pesos = encode("payment.attempts", good | {"payment": good["payment"] | {"currency": "pesos"}})
+    whole = encode("payment.attempts", good)
+    bad = {
+        "payment.attempts": [whole[:40], b"\x01" + whole[1:], b"\x00\x7f\xff\xff\xff" + whole[5:], b"", b"{}", bytes(1_000_000), pesos, None],
+        "payment.outcomes": [b"\x00", whole, None],
+        "routing.requests": [b"noise" * 1000, whole],
+    }
+    for topic, values in bad.items():
+        for value in values:
+            router.send_bytes(topic, "c1", value)
+    sent.traffic(40)
+    all_counted(router, sent)
+    for topic, values in bad.items():
+        letters = router.read(f"{topic}.dlq", lambda records: len(records) >= len(values), 30, raw=True)
+        assert sorted(map(repr, values)) == sorted(repr(value) for _, value in letters), topic
+        for message, _ in letters:
+            headers = dict(message.headers())
+            assert headers["dlq-reason"] and headers["dlq-source-topic"].decode() == router.prefix + topic, headers
+    listed = router.json("dlq", "list")
+    assert len(listed) == sum(map(len, bad.values())), listed
+    mine = next(row for row in listed if "currency" in row["reason"])
+    mended = router.dir / "mended.avro"
+    mended.write_bytes(whole)
+    where = [f"{mine['topic']}", "--partition", str(mine["partition"]), "--offset", str(mine["offset"])]
+    status, out, err = router.command("dlq", "redrive", *where, "--value-file", str(mended))
+    assert status == 0 and len(router.read("payment.attempts", raw=True)) == 68, (status, out, err)
+    status, out, err = router.command("dlq", "redrive", *where, "--value-file", str(mended), "--execute")
+    assert status == 0, (out, err)
+    outcome = {"attempt_id": "a-mended", "payment_id": "mended", "customer_id": good["payment"]["customer_id"], "psp_id": "mit",
+               "status": "APPROVED", "latency_ms": 1, "occurred_at": sent.at}
+    router.send("payment.outcomes", "c1", outcome)
+    router.flush()
+    told = lambda records: any(record["attempt_id"] == "a-mended" for _, record in records)
+    assert told(router.read("athia.feedback", told, 30))
+    router.stop(process)
+
+
+def wrong_use(router):
+    gone = "127.0.0.1:1"
+    status, out, err = router.command("check", bootstrap=gone)
+    assert status in (1, 3) and gone in out + err, (status, out, err)
+    process = router.start()
+    shared_state = router.dir / "one"
+    status, out, err = router.command("run", instance="two", state=shared_state)
+    assert status == 1 and str(shared_state) in err and "--state-dir" in err, (status, err)
+    # A second process under the same name: the older one ends and says why.
+    router.start("one", state=router.dir / "elsewhere")
+    router.until(lambda: process.poll() is not None, "the older process has ended", seconds=60)
+    assert process.returncode == 1 and "--instance" in open(process.log_path).read()
+    # No broker at the start: it waits, alive but not ready, and says for whom.
+    waiting = router.start("three", bootstrap=gone, wait=False)
+    router.until(lambda: gone in router.get(waiting, "/readyz")[1], "readyz names the broker", waiting)
+    assert router.get(waiting, "/readyz")[0] == 503 and router.get(waiting, "/livez")[0] == 200
+    router.stop(waiting)
+    unusable = router.dir / "file"
+    unusable.write_text("")
+    status, out, err = router.command("run", instance="four", state=unusable)
+    assert status == 1 and str(unusable) in err, (status, err)
+
+
+CHECKS = [stop_and_start, killed_while_working, killed_and_replaced, dead_letters_and_redrive, wrong_use]
+
+
+def main():
+    binary, bootstrap, *names = sys.argv[1:]
+    failed = 0
+    for check in CHECKS:
+        if names and check.__name__ not in names:
+            continue
+        router, begun = Router(binary, bootstrap), time.time()
+        try:
+            status, out, err = router.command("topics", "apply", "--execute")
+            assert status == 0, (out, err)
+            check(router)
+            print(f"ok   {check.__name__} ({time.time() - begun:.0f} s)", flush=True)
+        except Exception:
+            failed += 1
+            print(f"FAIL {check.__name__}\n{traceback.format_exc()}", flush=True)
+        finally:
+            router.close()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
