@@ -8,6 +8,7 @@
     reason = "the helpers of tests are tests"
 )]
 
+use smartrouter::domain::PspId;
 use smartrouter::domain::payment::{Algorithm, HardSoft, InstallmentKind, Status};
 use smartrouter::engine::settings::{Merchant, Psp};
 use smartrouter::io::history::{HistoryEvents, HistoryReader, HistoryReport, HistoryRow, Mapping, Reject, Requests};
@@ -110,7 +111,7 @@ fn the_routing_log_fixture_equals_an_independent_count() {
     let got = fixture("psp_routing_log.csv", "psp_routing_log.toml");
     // Row 7 has cents; row 8 an unknown result, so row 9, a second before it, is still in order.
     let text = std::fs::read_to_string(in_project("tests/fixtures/history/psp_routing_log.csv")).unwrap();
-    let good: String = text.lines().filter(|line| !line.starts_with("8,")).map(|line| format!("{line}\n")).collect();
+    let good = text.lines().filter(|line| !line.starts_with("8,")).collect::<Vec<_>>().join("\n");
     assert_eq!(got.report, HistoryReport { rejected: 1, ..independent_report(&good) });
     assert_eq!(got.report.chains, BTreeMap::from([(1, 4), (2, 1), (3, 1)]));
     check_ids(&got.events, 6);
@@ -185,7 +186,7 @@ fn the_configuration_for_january_knows_the_psps_of_the_log_and_their_fees() {
     let text = std::fs::read_to_string(in_project("deploy/january.toml")).unwrap();
     let config: JanuaryConfig = toml::from_str(&text).unwrap();
     let ids: BTreeSet<_> = config.psps.iter().map(|psp| psp.id.as_str()).collect();
-    assert_eq!(ids, config.merchants[0].psps.iter().map(|id| id.as_str()).collect());
+    assert_eq!(ids, config.merchants[0].psps.iter().map(PspId::as_str).collect());
     let Ok(fees) = std::fs::read_to_string(in_project("../shared/data/psp_2019_january/fees.csv")) else {
         return;
     };

@@ -22,9 +22,10 @@ const START: i64 = 1_546_300_800_000;
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 
-/// One result as it was counted.
+/// One result as it is counted.
 #[derive(Clone, Debug)]
 struct Counted {
+    /// Drawn as an offset from the present, then settled.
     at: i64,
     verdict: Verdict,
     latency_ms: Option<i64>,
@@ -40,17 +41,24 @@ impl Counted {
     }
 }
 
-/// Times around a moving present: mostly near (enough in two tiles to fill these with codes), some hours away on either side, some in exactly the tiles at the edges of windows.
-fn times() -> impl Strategy<Value = i64> {
-    let edges = prop::sample::select(vec![0, TILE_MS, 15 * MINUTE_MS, HOUR_MS, 24 * HOUR_MS]);
+/// How far from the present an event lies: mostly this tile and the next (enough to fill tiles with codes and to move window edges
+/// over tiles one by one), some minutes late, some hours away on either side, some in exactly the tiles at the edges of windows.
+fn offsets() -> impl Strategy<Value = i64> {
+    let edges = prop::sample::select(vec![0, TILE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, 24 * HOUR_MS]);
     prop_oneof![
-        8 => 0..2 * TILE_MS,
-        6 => 0..20 * MINUTE_MS,
-        2 => 0..2 * HOUR_MS,
-        1 => -2 * HOUR_MS..30 * HOUR_MS,
-        1 => (edges, -2 * TILE_MS..2 * TILE_MS).prop_map(|(edge, off)| edge + off),
+        8 => -TILE_MS..TILE_MS,
+        4 => -20 * MINUTE_MS..2 * MINUTE_MS,
+        1 => -30 * HOUR_MS..2 * HOUR_MS,
+        2 => (edges, -2 * TILE_MS..2 * TILE_MS).prop_map(|(edge, off)| off - edge),
+        1 => 0..20 * MINUTE_MS,
     ]
-    .prop_map(|offset| START + offset)
+}
+
+/// Makes an offset a time and moves the present.
+fn settle(offset: i64, now: &mut i64) -> i64 {
+    let at = *now + offset;
+    *now = at.max(*now);
+    at
 }
 
 fn counted() -> impl Strategy<Value = Counted> {
@@ -63,7 +71,7 @@ fn counted() -> impl Strategy<Value = Counted> {
         Just(Verdict::TechnicalError { persistent: true }),
         Just(Verdict::TechnicalError { persistent: true }),
     ];
-    (times(), verdict, prop::option::of(0_i64..130_000), 0_i64..1_000_000, "[A-D][0-4]")
+    (offsets(), verdict, prop::option::of(0_i64..130_000), 0_i64..1_000_000, "[A-D][0-4]")
         .prop_map(|(at, verdict, latency_ms, amount_minor, code)| Counted { at, verdict, latency_ms, amount_minor, code })
 }
 
@@ -141,8 +149,9 @@ enum Step {
     Result(Counted),
     /// The same tally again and again.
     Repeat(Counted, usize),
+    /// To an offset from the present.
     Tick(i64),
-    /// The detector wants another window: minutes, and a floor.
+    /// The detector wants another window: minutes, and a floor at an offset from the present.
     Watch(i64, i64),
 }
 
@@ -150,8 +159,8 @@ fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => counted().prop_map(Step::Result),
         2 => (counted(), 2_usize..5).prop_map(|(result, times)| Step::Repeat(result, times)),
-        2 => times().prop_map(Step::Tick),
-        1 => (1_i64..16, times()).prop_map(|(minutes, from)| Step::Watch(minutes, from)),
+        2 => offsets().prop_map(Step::Tick),
+        1 => (1_i64..16, offsets()).prop_map(|(minutes, from)| Step::Watch(minutes, from)),
     ]
 }
 
@@ -201,8 +210,20 @@ fn delta(results: &[(Counted, usize)]) -> StatsDelta {
     StatsDelta { psp_id: PspId::new("worldpay"), watermark: 0, tallies }
 }
 
-fn deltas() -> impl Strategy<Value = Vec<StatsDelta>> {
-    vec(vec((counted(), 0_usize..3), 1..6).prop_map(|results| delta(&results)), 1..30)
+/// Results with their brand, to be one delta, and the tick after it.
+type Round = (Vec<(Counted, usize)>, i64);
+
+fn rounds() -> impl Strategy<Value = Vec<Round>> {
+    vec((vec((counted(), 0_usize..3), 0..6), offsets()), 1..40).prop_map(|mut rounds| {
+        let mut now = START;
+        for (results, tick) in &mut rounds {
+            for (result, _) in results {
+                result.at = settle(result.at, &mut now);
+            }
+            *tick = settle(*tick, &mut now);
+        }
+        rounds
+    })
 }
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -226,14 +247,13 @@ proptest! {
         let (mut minutes, mut from) = (15, 0);
         for step in steps {
             match step {
-                Step::Result(result) => add(&mut windows, &mut oracle, &result, 1)?,
-                Step::Repeat(result, times) => add(&mut windows, &mut oracle, &result, times)?,
-                Step::Tick(at) => {
-                    oracle.now = oracle.now.max(at);
-                    windows.advance(at);
+                Step::Result(result) => add(&mut windows, &mut oracle, result, 1)?,
+                Step::Repeat(result, times) => add(&mut windows, &mut oracle, result, times)?,
+                Step::Tick(offset) => {
+                    windows.advance(settle(offset, &mut oracle.now));
                 }
-                Step::Watch(new_minutes, new_from) => {
-                    (minutes, from) = (new_minutes, new_from);
+                Step::Watch(new_minutes, offset) => {
+                    (minutes, from) = (new_minutes, oracle.now + offset);
                     windows.watch(minutes * MINUTE_MS, from);
                 }
             }
@@ -245,7 +265,9 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_deltas_does_not_matter(deltas in deltas(), shuffled in any::<prop::sample::Index>(), end in times()) {
+    fn the_order_of_deltas_does_not_matter(rounds in rounds(), shuffled in any::<prop::sample::Index>()) {
+        let deltas: Vec<StatsDelta> = rounds.iter().map(|(results, _)| delta(results)).collect();
+        let end = rounds.iter().map(|(_, tick)| *tick).max().unwrap_or(START);
         let mut reordered = deltas.clone();
         reordered.reverse();
         reordered.rotate_left(shuffled.index(deltas.len()));
@@ -263,9 +285,9 @@ proptest! {
 
     #[test]
     fn a_restored_book_is_the_live_one(
-        steps in vec((vec((counted(), 0_usize..3), 0..5), times()), 1..30), restore_at in any::<prop::sample::Index>(), seed in any::<u64>(),
+        steps in rounds(), restore_at in any::<prop::sample::Index>(), seed in any::<u64>(),
     ) {
-        let apply = |book: &mut PspBook, (results, tick): &(Vec<(Counted, usize)>, i64)| -> [StatsEffects; 2] {
+        let apply = |book: &mut PspBook, (results, tick): &Round| -> [StatsEffects; 2] {
             [book.merge(&delta(results), &engine(), &health()), book.tick(*tick, &health())]
         };
         let psp_id = PspId::new("worldpay");
@@ -309,8 +331,8 @@ proptest! {
     }
 }
 
-fn add(windows: &mut SegmentWindows, oracle: &mut Oracle, result: &Counted, times: usize) -> Result<(), TestCaseError> {
-    oracle.now = oracle.now.max(result.at);
+fn add(windows: &mut SegmentWindows, oracle: &mut Oracle, result: Counted, times: usize) -> Result<(), TestCaseError> {
+    let result = Counted { at: settle(result.at, &mut oracle.now), ..result };
     for _ in 0..times {
         oracle.results.push(result.clone());
         let open =

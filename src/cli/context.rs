@@ -5,11 +5,11 @@ use super::screen::Screen;
 use anyhow::Result;
 use smartrouter::config::{Config, EventLog as LogKind, LoadOptions, Loaded, LogFormat};
 use smartrouter::io::codec::{Codec, RegistrySettings};
-use smartrouter::io::log::EventLog;
+use smartrouter::io::log::{EventLog, LogError};
 use smartrouter::io::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use smartrouter::io::log::kafka::{KafkaLog, KafkaOptions};
 use smartrouter::io::store::StateStore;
-use smartrouter::io::topics::{self, TopicNames};
+use smartrouter::io::topics::{self, PlanOptions, TopicNames};
 use smartrouter::runtime::{Clock, Limits, Shared};
 use smartrouter::telemetry;
 use std::path::{Path, PathBuf};
@@ -85,9 +85,21 @@ impl Context {
     /// Opens the log that the configuration names; a Kafka that does not answer is an error.
     pub(super) fn log(&self) -> Result<Arc<dyn EventLog>> {
         Ok(match self.config().runtime.log {
-            LogKind::Kafka => Arc::new(KafkaLog::connect(self.kafka_options())?),
-            LogKind::Embedded => Arc::new(EmbeddedLog::open(self.embedded_dir(), EmbeddedOptions::default())?),
+            LogKind::Kafka => Arc::new(self.kafka()?),
+            LogKind::Embedded => Arc::new(self.embedded()?),
         })
+    }
+
+    pub(super) fn kafka(&self) -> Result<KafkaLog, LogError> {
+        KafkaLog::connect(self.kafka_options())
+    }
+
+    /// The log in the state directory, with its topics.
+    pub(super) fn embedded(&self) -> Result<EmbeddedLog> {
+        let log = EmbeddedLog::open(self.embedded_dir(), EmbeddedOptions::default())?;
+        let options = PlanOptions { names: self.names.clone(), ..PlanOptions::default() };
+        log.create_topics(&topics::plan(&topics::declared()?, &log.topics(&[])?, &options).create)?;
+        Ok(log)
     }
 
     fn kafka_options(&self) -> KafkaOptions {

@@ -16,12 +16,15 @@ mod psp;
 mod dlq;
 mod reset;
 mod run;
+mod replay;
+mod replay_sink;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use context::{Context, Talk};
 use globals::Globals;
+use replay_sink::Sink;
 use std::process::ExitCode;
 
 /// A payment router: reads attempts, outcomes and routing requests from Kafka, knows how every PSP is doing, and answers.
@@ -38,6 +41,8 @@ struct Cli {
 enum Command {
     /// Route: read the inputs, decide, keep the PSPs' health, until told to stop
     Run,
+    /// History from files through an engine in this process, or onto Kafka
+    Replay(replay::Options),
     /// Compare the topics with their declarations, create what is missing
     #[command(subcommand)]
     Topics(topics::Command),
@@ -99,6 +104,7 @@ fn run(cli: Cli) -> Result<Verdict> {
     let context = Context::load(&cli.globals, talk)?;
     match cli.command {
         Command::Run => run::run(&context),
+        Command::Replay(options) => replay::run(context.screen(), &options, |destination| Sink::open(&context, destination)),
         Command::Topics(command) => topics::run(&context, command),
         Command::Check => check::run(&context),
         Command::Lag => lag::show(&context),

@@ -87,6 +87,15 @@ pub(super) fn run<S: ReplaySink>(
     Ok(Verdict::Done)
 }
 
+/// Creating the file empties it, so it must not be one that is read.
+fn create_rejects(path: &Path, options: &Options) -> Result<RejectsFile> {
+    let same = |other: &PathBuf| matches!((path.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if options.files.iter().chain([&options.mapping]).any(same) {
+        bail!("--rejects {} is a file that is read; give another name", path.display());
+    }
+    Ok(RejectsFile::create(path)?)
+}
+
 fn feed(mut reader: HistoryReader, mut rejects: Option<&mut RejectsFile>, sink: &mut impl ReplaySink) -> Result<HistoryReport> {
     let bar = progress_bar(reader.progress().bytes_total);
     let mut report = HistoryReport::default();

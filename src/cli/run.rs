@@ -5,6 +5,7 @@ use super::{Verdict, signals};
 use anyhow::{Context as _, Result, bail};
 use smartrouter::api::AdminServer;
 use smartrouter::config::EventLog as LogKind;
+use smartrouter::io::log::kafka::KafkaLog;
 use smartrouter::runtime::status::Status;
 use smartrouter::runtime::{Clock, Live, Stop};
 use smartrouter::telemetry;
@@ -27,26 +28,37 @@ pub(super) fn run(context: &Context) -> Result<Verdict> {
     let status = Arc::new(Status::new(STALL_MAX));
     let admin = AdminServer::start(&config.admin.addr, status.clone(), metrics)?;
     let shared = Arc::new(context.shared(Clock::Wall)?);
-    let live = Live {
-        log: context.log()?,
-        shared,
-        status,
-        limits: context.limits(),
-        threads: config.runtime.threads,
-        stop: Stop::default(),
-    };
+    let stop = Stop::default();
+    stop_on_signal(&stop, Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
+    let limits = context.limits();
     tracing::info!(
         bootstrap = config.kafka.bootstrap_servers,
-        group = live.limits.group,
-        instance = live.limits.instance,
+        group = limits.group,
+        instance = limits.instance,
         admin = %admin.addr(),
         state_dir = %context.state_dir().display(),
         "starting"
     );
-    stop_on_signal(&live.stop, Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
-    live.run().context("the router stopped")?;
+    let Some(log) = connect(context, &status, &stop)? else { return Ok(Verdict::Done) };
+    Live { log: Arc::new(log), shared, status, limits, threads: config.runtime.threads, stop }.run().context("the router stopped")?;
     tracing::info!("stopped: everything that was taken is committed");
     Ok(Verdict::Done)
+}
+
+/// Waits for brokers that are not there yet: a router that starts before its Kafka is no error. None when told to stop meanwhile.
+fn connect(context: &Context, status: &Status, stop: &Stop) -> Result<Option<KafkaLog>> {
+    while !stop.is_set() {
+        match context.kafka() {
+            Ok(log) => return Ok(Some(log)),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "waiting for Kafka");
+                status.set_log_unavailable(Some(error.to_string()));
+                thread::sleep(SIGNAL_CHECK);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
 }
 
 /// The first signal asks for an orderly end, which may take `timeout`; the second ends the process at once.

@@ -316,17 +316,17 @@ fn failed(chances: &Chances<'_>, draw: &mut Draw) -> Answer {
     Answer { by_outage: forced || slowed, ..coded(status, Some(code)) }
 }
 
-/// The codes of this world: status, category, hard or soft. An outage may use others: these are technical errors.
+/// The codes of this world, in the words of the shipped error-code table: status, category, hard or soft. An outage may use others: these are technical errors.
 const CODES: [(&str, Status, &str, Option<HardSoft>); 9] = [
     ("51", Status::Declined, "insufficient_funds", Some(HardSoft::Soft)),
     ("05", Status::Declined, "do_not_honor", Some(HardSoft::Soft)),
-    ("14", Status::Declined, "invalid_card", Some(HardSoft::Hard)),
+    ("14", Status::Declined, "invalid_card_number", Some(HardSoft::Hard)),
     ("54", Status::Declined, "expired_card", Some(HardSoft::Hard)),
-    ("57", Status::Declined, "not_permitted", Some(HardSoft::Hard)),
+    ("57", Status::Declined, "not_permitted_to_cardholder", Some(HardSoft::Hard)),
     ("91", Status::Declined, "issuer_unavailable", Some(HardSoft::Soft)),
-    ("96", Status::Error, "system_error", None),
-    ("timeout", Status::Timeout, "timeout", None),
-    ("connection_error", Status::Error, "connection_error", None),
+    ("96", Status::Error, "system_malfunction", Some(HardSoft::Soft)),
+    ("timeout", Status::Timeout, "timeout", Some(HardSoft::Soft)),
+    ("connection_error", Status::Error, "connection_error", Some(HardSoft::Soft)),
 ];
 
 fn coded(status: Status, code: Option<&str>) -> Answer {

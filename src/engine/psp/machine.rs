@@ -116,13 +116,12 @@ impl Machine {
         self.evidence_from = from;
     }
 
-    /// Takes note of results that came while RECOVERING or DOWN. Their order is unknown, so one failure spoils them all.
+    /// Takes note of results that came while RECOVERING or DOWN. Their order is unknown, so one failure spoils them all: it sends the
+    /// segment back (`due`), and a new state begins without wins.
     /// Returns whether it changed anything.
     pub(super) fn count(&mut self, results: Probation, now: EpochMs) -> bool {
         match self.state {
-            Recovering if results != Probation::default() => {
-                self.wins = if results.failures > 0 { 0 } else { self.wins + results.wins };
-            }
+            Recovering if results.wins > 0 => self.wins += results.wins,
             Down if results.failures > 0 => self.failed_at = now,
             HealthState::Unknown | Up | Degraded | Down | Recovering => return false,
         }

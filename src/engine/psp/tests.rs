@@ -179,6 +179,19 @@ fn failures_that_pass_are_no_evidence() {
 }
 
 #[test]
+fn probation_starts_with_a_clean_slate() {
+    let check = |tile_start: i64, expected: HealthState| {
+        let mut book = book();
+        minute(&mut book, 0, (0, 0, 20), &health());
+        book.tick(START + 3 * MINUTE_MS, &health());
+        merge(&mut book, vec![(Segment::all(), tile_start, tally(0, 0, 1))]);
+        assert_eq!(book.state(&Segment::all(), START, &health()).unwrap().state, expected, "failure in tile {tile_start}");
+    };
+    check(START + 3 * MINUTE_MS - 10_000, Recovering);
+    check(START + 3 * MINUTE_MS, Down);
+}
+
+#[test]
 fn a_segment_can_be_down_alone() {
     let mut book = book();
     let effects = merge(&mut book, vec![(Segment::all(), START, tally(900, 0, 25)), (brand("VISA"), START, tally(0, 0, 25))]);
@@ -341,7 +354,7 @@ fn entries_are_a_format() {
         entries,
         [
             "[3, 109, 105, 116, 0] [1, 192, 184, 2]",
-            "[3, 109, 105, 116, 1, 2, 4, 86, 73, 83, 65] [1, 1, 192, 184, 2, 0, 0, 0, 0]",
+            "[3, 109, 105, 116, 1, 2, 4, 86, 73, 83, 65] [1, 1, 192, 184, 2, 0, 0, 192, 184, 2, 0, 0]",
             "[3, 109, 105, 116, 2, 2, 4, 86, 73, 83, 65, 0, 2] [1, 192, 184, 2, 4, 2, 0, 0, 2, 0, 2, 218, 15, 1, 104, 2, 1, 2, 84, 48, 2]",
             "[3, 109, 105, 116, 2, 2, 4, 86, 73, 83, 65, 1, 0] [1, 0, 4, 2, 0, 0, 2, 0, 2, 218, 15, 1, 104, 2, 0]",
             "[3, 109, 105, 116, 2, 2, 4, 86, 73, 83, 65, 2, 0] [1, 0, 4, 2, 0, 0, 2, 0, 2, 218, 15, 1, 104, 2, 0]",

@@ -34,7 +34,7 @@ pub(super) struct Ring {
     /// A tile without results has no box: an idle segment costs a pointer per tile.
     tiles: Vec<Option<Box<Tally>>>,
     total: Total,
-    /// Slots touched since the last drain.
+    /// Slots touched since the last drain, also when their tile has left since.
     dirty: u128,
 }
 
@@ -95,7 +95,6 @@ impl Ring {
                 self.total.subtract(&tile);
                 evicted = true;
             }
-            self.dirty &= !(1 << slot);
         }
         self.head = self.head.max(head);
         evicted

@@ -7,13 +7,17 @@ use thiserror::Error;
 pub enum CodecError {
     #[error("the value is empty")]
     Empty,
-    #[error("the first byte is {found:#04x}, not 0: this is not Confluent framing; the producer must write through an Avro serializer")]
+    #[error(
+        "the first byte is {found:#04x}, not 0: this is not Confluent framing; the producer must write through an Avro serializer"
+    )]
     Magic { found: u8 },
     #[error("{len} bytes are too few for a schema id and a datum")]
     ShortFrame { len: usize },
     #[error("no schema has the id {id}: the record is damaged, or its schema was registered elsewhere")]
     UnknownSchema { id: i32 },
-    #[error("schema {id} is of a {found}, and the topic carries {wanted}: the producer wrote to the wrong topic or under the wrong id")]
+    #[error(
+        "schema {id} is of a {found}, and the topic carries {wanted}: the producer wrote to the wrong topic or under the wrong id"
+    )]
     OtherRecord { id: i32, found: String, wanted: &'static str },
     #[error("schema {id} cannot be used: {detail}")]
     UnusableSchema { id: i32, detail: String },
@@ -67,7 +71,9 @@ impl From<RegistryError> for CodecError {
     fn from(error: RegistryError) -> Self {
         match error {
             RegistryError::Unavailable { .. } => Self::RegistryUnavailable(error),
-            RegistryError::NotFound { .. } | RegistryError::Refused { .. } | RegistryError::Settings { .. } => Self::RegistryRefused(error),
+            RegistryError::NotFound { .. } | RegistryError::Refused { .. } | RegistryError::Settings { .. } => {
+                Self::RegistryRefused(error)
+            }
         }
     }
 }

@@ -30,7 +30,9 @@ pub fn full_transitive(current: &str, history: &[&str]) -> Result<(), Incompatib
 fn reads(reader: &(String, Schema), writer: &(String, Schema)) -> Result<(), Incompatible> {
     let detail = match SchemaCompatibility::can_read(&writer.1, &reader.1) {
         Ok(Compatibility::Full) => return Ok(()),
-        Ok(Compatibility::Partial) => "some values cannot be resolved (a symbol without default, or a branch of a union)".to_owned(),
+        Ok(Compatibility::Partial) => {
+            "some values cannot be resolved (a symbol without default, or a branch of a union)".to_owned()
+        }
         Err(error) => error.to_string(),
     };
     Err(Incompatible { reader: reader.0.clone(), writer: writer.0.clone(), detail })
@@ -117,12 +119,27 @@ mod tests {
         check("field removed that has no default", r#"{"name": "a", "type": "int"},"#, "", false);
         check("field removed that has a default", r#"{"name": "b", "type": ["null", "string"], "default": null},"#, "", true);
         check("field added without default", r#"{"name": "a""#, r#"{"name": "new", "type": "int"}, {"name": "a""#, false);
-        check("field added with default", r#"{"name": "a""#, r#"{"name": "new", "type": "int", "default": 0}, {"name": "a""#, true);
+        check(
+            "field added with default",
+            r#"{"name": "a""#,
+            r#"{"name": "new", "type": "int", "default": 0}, {"name": "a""#,
+            true,
+        );
         check("field renamed", r#""name": "a""#, r#""name": "renamed""#, false);
-        check("fields reordered", r#"{"name": "a", "type": "int"},"#, r#"{"name": "b2", "type": "int", "default": 1}, {"name": "a", "type": "int"},"#, true);
+        check(
+            "fields reordered",
+            r#"{"name": "a", "type": "int"},"#,
+            r#"{"name": "b2", "type": "int", "default": 1}, {"name": "a", "type": "int"},"#,
+            true,
+        );
         check("type widened, so that old readers fail", r#""type": "int""#, r#""type": "long""#, false);
         check("type changed", r#""type": "int""#, r#""type": "string""#, false);
-        check("made optional, so that old readers fail", r#""type": "int""#, r#""type": ["null", "int"], "default": null"#, false);
+        check(
+            "made optional, so that old readers fail",
+            r#""type": "int""#,
+            r#""type": ["null", "int"], "default": null"#,
+            false,
+        );
         check("branch added to a union", r#"["null", "string"]"#, r#"["null", "string", "long"]"#, false);
         check("symbol added, enum has a default", r#""UNKNOWN", "X""#, r#""UNKNOWN", "X", "Z""#, true);
         check("symbol removed, enum has a default", r#""UNKNOWN", "X""#, r#""UNKNOWN""#, true);

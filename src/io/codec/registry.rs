@@ -104,7 +104,8 @@ impl Registry {
         let mut builder = Client::builder().timeout(Duration::from_millis(settings.timeout_ms)).no_proxy();
         if let Some(file) = &settings.ca_file {
             let pem = std::fs::read(file).map_err(|error| setting("ca_file", &format!("{}: {error}", file.display())))?;
-            let certificate = Certificate::from_pem(&pem).map_err(|_| setting("ca_file", &format!("{} is not PEM", file.display())))?;
+            let certificate =
+                Certificate::from_pem(&pem).map_err(|_| setting("ca_file", &format!("{} is not PEM", file.display())))?;
             builder = builder.add_root_certificate(certificate);
         }
         let client = builder.build().map_err(|error| setting("url", &with_causes(&error)))?;
@@ -186,7 +187,10 @@ impl Registry {
         let answer = request.send().map_err(|error| unavailable(&error.without_url()))?;
         let status = answer.status();
         if answer.content_length().is_some_and(|len| len > ANSWER_BYTES_MAX as u64) {
-            return Err(RegistryError::Refused { at: address(url), detail: "the answer is too large for a schema registry".to_owned() });
+            return Err(RegistryError::Refused {
+                at: address(url),
+                detail: "the answer is too large for a schema registry".to_owned(),
+            });
         }
         let body = answer.bytes().map_err(|error| unavailable(&error.without_url()))?;
         if status.is_success() {

@@ -59,12 +59,20 @@ fn each_way_to_be_broken_has_its_own_error() {
         ("half", good[..good.len() / 2].to_vec(), CodecError::Truncated { record, id: 2 }),
         ("last byte gone", good[..good.len() - 1].to_vec(), CodecError::Truncated { record, id: 2 }),
         ("trailing", with(&|b| b.extend([1, 2, 3])), CodecError::TrailingBytes { record, id: 2, count: 3 }),
-        ("unknown id", with(&|b| b[1..5].copy_from_slice(&0x7fff_fff0_i32.to_be_bytes())), CodecError::UnknownSchema { id: 0x7fff_fff0 }),
+        (
+            "unknown id",
+            with(&|b| b[1..5].copy_from_slice(&0x7fff_fff0_i32.to_be_bytes())),
+            CodecError::UnknownSchema { id: 0x7fff_fff0 },
+        ),
         ("negative id", with(&|b| b[1..5].copy_from_slice(&(-1_i32).to_be_bytes())), CodecError::UnknownSchema { id: -1 }),
         ("other record", with(&|b| b[4] = 1), CodecError::OtherRecord { id: 1, found: "PaymentAttempt".into(), wanted: record }),
         ("enum index", with(&|b| b[status_at] = 40), malformed("Could not find enum discriminant in schema")),
         ("union branch", with(&|b| b[5 + 6] = 40), malformed("Could not find union discriminant in schema")),
-        ("string of 2 GB", with(&|b| drop(b.splice(5..6, [0xfe, 0xff, 0xff, 0xff, 0x0f]))), CodecError::Truncated { record, id: 2 }),
+        (
+            "string of 2 GB",
+            with(&|b| drop(b.splice(5..6, [0xfe, 0xff, 0xff, 0xff, 0x0f]))),
+            CodecError::Truncated { record, id: 2 },
+        ),
     ];
     let codec = Codec::from_ids().unwrap();
     for (what, bytes, want) in rows {
@@ -183,7 +191,11 @@ fn a_symbol_that_we_do_not_know_becomes_the_default() {
 #[test]
 fn schemas_that_cannot_be_used_say_why() {
     let codec = Codec::from_ids().unwrap();
-    let rows = [("{", "not JSON"), (r#"{"type": "map", "values": "long"}"#, "not of a record"), (r#"{"type": "record", "name": "R"}"#, "not Avro")];
+    let rows = [
+        ("{", "not JSON"),
+        (r#"{"type": "map", "values": "long"}"#, "not of a record"),
+        (r#"{"type": "record", "name": "R"}"#, "not Avro"),
+    ];
     for (schema, want) in rows {
         let got = codec.add_writer(100, schema).unwrap_err();
         assert!(matches!(&got, CodecError::UnusableSchema { id: 100, detail } if detail.contains(want)), "{got}");
@@ -293,7 +305,8 @@ fn it_recovers_when_the_registry_does() {
 
 #[test]
 fn schemas_are_registered_and_checked() {
-    let answers = vec![(200, json!({"id": 5})), (409, json!({"message": "incompatible"})), (404, json!({})), (200, json!({"id": 9}))];
+    let answers =
+        vec![(200, json!({"id": 5})), (409, json!({"message": "incompatible"})), (404, json!({})), (200, json!({"id": 9}))];
     let (url, server) = registry(answers);
     let codec = Codec::with_registry(&settings(&url), "p.").unwrap();
     assert_eq!(codec.register(RecordKind::PspState), Ok(5));

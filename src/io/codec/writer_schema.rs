@@ -36,7 +36,8 @@ impl WriterSchema {
 }
 
 fn own_json(kind: RecordKind) -> Result<Value, CodecError> {
-    serde_json::from_str(kind.schema()).map_err(|error| CodecError::Build { detail: format!("schemas/{}.avsc: {error}", kind.file()) })
+    serde_json::from_str(kind.schema())
+        .map_err(|error| CodecError::Build { detail: format!("schemas/{}.avsc: {error}", kind.file()) })
 }
 
 fn unqualified(name: &str) -> &str {

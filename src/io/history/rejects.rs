@@ -60,7 +60,8 @@ impl RejectsFile {
 }
 
 /// Digits of card numbers after the first six become stars: 13 to 19 digits, single spaces or hyphens between them or not, that
-/// pass the Luhn check, and start as payment cards do (ISO/IEC 7812-1; a time in milliseconds does not). Rejected rows are the place where a card number in a wrong column would come to light.
+/// pass the Luhn check and start as payment cards do (ISO/IEC 7812-1; a time in milliseconds does not). Rejected rows are the
+/// place where a card number in a wrong column would come to light.
 pub(super) fn mask_card_numbers(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut masked: Option<Vec<u8>> = None;

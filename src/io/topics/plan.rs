@@ -213,13 +213,17 @@ mod tests {
         assert_eq!(plan.create.len(), all.len());
         assert!(plan.is_workable() && !plan.is_settled());
         let partitions: BTreeMap<&str, i32> = plan.create.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect();
-        assert_eq!((partitions["x.payment.attempts"], partitions["x.smartrouter.psps.changelog"], partitions["x.psp.states"]), (12, 12, 1));
+        assert_eq!(
+            (partitions["x.payment.attempts"], partitions["x.smartrouter.psps.changelog"], partitions["x.psp.states"]),
+            (12, 12, 1)
+        );
         assert!(plan.create.iter().all(|topic| topic.replication == Some(3)));
     }
 
     #[test]
     fn what_differs_is_told() {
-        let others = TopicDescription { name: "payment.attempts".into(), partitions: 99, replication: None, settings: BTreeMap::new() };
+        let others =
+            TopicDescription { name: "payment.attempts".into(), partitions: 99, replication: None, settings: BTreeMap::new() };
         check("as declared", &cluster(None, |t| t.push(others)), &options(None), &[]);
         let drop_one = cluster(None, |t| t.retain(|topic| topic.name != "x.psp.states"));
         check("one missing", &drop_one, &options(None), &["+ x.psp.states: partitions 1, cleanup.policy=compact"]);
@@ -239,13 +243,24 @@ mod tests {
     #[test]
     fn unequal_partitions_are_an_error_and_name_the_remedy() {
         let rows = [
-            ("an input", PAYMENT_ATTEMPTS, 6, "! unequal partitions in the set payments: x.payment.attempts 6, x.payment.outcomes 4"),
+            (
+                "an input",
+                PAYMENT_ATTEMPTS,
+                6,
+                "! unequal partitions in the set payments: x.payment.attempts 6, x.payment.outcomes 4",
+            ),
             ("a changelog", PAYMENTS_CHANGELOG, 2, "! unequal partitions in the set payments: "),
-            ("stats", STATS_DELTAS, 8, "! unequal partitions in the set stats: x.smartrouter.psps.changelog 4, x.stats.deltas 8. Give x.smartrouter.psps.changelog 8"),
+            (
+                "stats",
+                STATS_DELTAS,
+                8,
+                "! unequal partitions in the set stats: x.smartrouter.psps.changelog 4, x.stats.deltas 8. Give x.smartrouter.psps.changelog 8",
+            ),
         ];
         for (what, topic, partitions, want) in rows {
             let actual = cluster(None, |t| find(t, topic).partitions = partitions);
-            let plan = check(what, &actual, &options(None), &[want, &format!("~ x.{topic}: partitions is {partitions}, declared 4")]);
+            let plan =
+                check(what, &actual, &options(None), &[want, &format!("~ x.{topic}: partitions is {partitions}, declared 4")]);
             assert!(!plan.is_workable(), "{what}");
         }
     }
@@ -257,7 +272,8 @@ mod tests {
         assert!(plan.is_workable());
         actual.retain(|topic| topic.name.starts_with("x.payment.") && !topic.name.ends_with("dlq"));
         let without_option = super::plan(&declared().unwrap(), &actual, &options(None));
-        let created = |name: &str| without_option.create.iter().find(|topic| topic.name == format!("x.{name}")).unwrap().partitions;
+        let created =
+            |name: &str| without_option.create.iter().find(|topic| topic.name == format!("x.{name}")).unwrap().partitions;
         assert_eq!((created(PAYMENTS_CHANGELOG), created(PSPS_CHANGELOG)), (12, 4));
         assert!(without_option.is_workable());
     }

@@ -40,7 +40,8 @@ impl ConsumerContext for Context<Membership> {
         if let Err(error) = outcome {
             tracing::warn!("a rebalance was not confirmed: {error}");
         }
-        if !matches!(&change, Polled::Assigned(none) | Polled::Revoked(none) if none.is_empty()) {
+        // An empty assignment is news as well: the member is in the group and stands by.
+        if !matches!(&change, Polled::Revoked(none) if none.is_empty()) {
             lock(&self.role.changes).push(change);
         }
     }
