@@ -16,7 +16,10 @@ checks! { stop_and_start killed_while_working killed_and_replaced dead_letters_a
 
 fn check(name: &str) {
     let (Ok(bootstrap), Ok(python)) = (std::env::var("SMARTROUTER_TEST_KAFKA"), std::env::var("SMARTROUTER_TEST_PYTHON")) else {
-        assert!(std::env::var("SMARTROUTER_REQUIRE_KAFKA").is_err(), "SMARTROUTER_TEST_KAFKA and SMARTROUTER_TEST_PYTHON are wanted");
+        assert!(
+            std::env::var("SMARTROUTER_REQUIRE_KAFKA").is_err(),
+            "SMARTROUTER_TEST_KAFKA and SMARTROUTER_TEST_PYTHON are wanted"
+        );
         eprintln!("skipped: no broker; `make test` starts one");
         return;
     };

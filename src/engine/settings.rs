@@ -3,9 +3,9 @@
 //! The defaults and what moving each value does are documented in `src/config/default.toml`. `config` refuses what no single type
 //! can: values out of range, references to PSPs that do not exist.
 
-use crate::domain::payment::{CardType, HardSoft, InstallmentKind, Initiator};
-use crate::domain::psp::SegmentKind;
 use crate::domain::PspId;
+use crate::domain::payment::{CardType, HardSoft, Initiator, InstallmentKind};
+use crate::domain::psp::SegmentKind;
 use serde::{Deserialize, Serialize};
 
 /// All that `observe`, `merge` and `decide` read.

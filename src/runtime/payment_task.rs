@@ -3,12 +3,12 @@
 //! Owns the partition's payments and customers, its order of inputs, and its timers. Calls the engine's two functions with what
 //! they need and stages what they want. Never commits, never reads the log: `task_group` does both.
 
+use super::TaskError;
 use super::entity_cache::{Entity, EntityCache, EntityError, header_of};
 use super::inbox::{Input, InputEvent, Pending};
 use super::input_order::InputOrder;
 use super::shared::Shared;
 use super::staged::Staged;
-use super::TaskError;
 use crate::domain::learning::{SegmentTally, StatsDelta, Tally};
 use crate::domain::payment::{PaymentOutcome, RoutingRequest};
 use crate::domain::psp::Segment;

@@ -45,7 +45,8 @@ pub struct Names {
 impl Names {
     fn new(names: TopicNames) -> Self {
         let outputs = RecordKind::all().map(|kind| (kind, Arc::from(names.full(kind.topic())))).collect();
-        let letters = topics::INPUTS.iter().map(|input| (names.full(input), Arc::from(names.full(&topics::dead_letters_of(input)))));
+        let letters =
+            topics::INPUTS.iter().map(|input| (names.full(input), Arc::from(names.full(&topics::dead_letters_of(input)))));
         let letters = letters.collect();
         Self { names, outputs, dead_letters: letters }
     }

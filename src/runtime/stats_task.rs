@@ -2,10 +2,10 @@
 //!
 //! Owns the books of the PSPs that fall into its partition. Stages `psp.states` and `psp.outages`. Never commits, never reads the log.
 
+use super::TaskError;
 use super::clock::Clock;
 use super::shared::Shared;
 use super::staged::Staged;
-use super::TaskError;
 use crate::domain::learning::StatsDelta;
 use crate::domain::psp::{Segment, state_key};
 use crate::domain::{EpochMs, PspId};
@@ -50,7 +50,10 @@ impl StatsTask {
             let restored = PspBook::restore(psp_id.clone(), entries);
             books.insert(psp_id, restored.map_err(|corrupt| TaskError::Damaged { shard, detail: corrupt.to_string() })?);
         }
-        let changed = books.iter().flat_map(|(psp, book)| book.states(0, &shared.settings.health).map(|state| (psp.clone(), state.segment))).collect();
+        let changed = books
+            .iter()
+            .flat_map(|(psp, book)| book.states(0, &shared.settings.health).map(|state| (psp.clone(), state.segment)))
+            .collect();
         let reached = books.values().map(PspBook::now).max().map(|at| (at, now_ms));
         let staged = Staged::default();
         Ok(Self { shard, books, changed, published_ms: HashMap::new(), reached, at_end: false, ticked_ms: now_ms, staged })
@@ -62,7 +65,9 @@ impl StatsTask {
             Some(Ok(delta)) => self.merge(shared, &delta, now_ms)?,
             Some(Err(error)) if !error.blames_record() => return Err(error.into()),
             // Written by ourselves under a transaction: this is a version that we do not know, or somebody else's hand.
-            Some(Err(error)) => tracing::error!(partition = record.at.partition, offset = record.offset, %error, "a delta cannot be read and is left out"),
+            Some(Err(error)) => {
+                tracing::error!(partition = record.at.partition, offset = record.offset, %error, "a delta cannot be read and is left out")
+            }
             None => {}
         }
         self.staged.took(record);

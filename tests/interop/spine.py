@@ -143,7 +143,7 @@ def dead_letters_and_redrive(router):
     pesos = encode("payment.attempts", good | {"payment": good["payment"] | {"currency": "pesos"}})
     whole = encode("payment.attempts", good)
     bad = {
-        "payment.attempts": [whole[:40], b"\x01" + whole[1:], b"\x00\x7f\xff\xff\xff" + whole[5:], b"", b"{}", bytes(1_000_000), pesos, None],
+        "payment.attempts": [whole[:40], b"\x01" + whole[1:], b"\x00\x7f\xff\xff\xff" + whole[5:], b"", b"{}", bytes(900_000), pesos, None],
         "payment.outcomes": [b"\x00", whole, None],
         "routing.requests": [b"noise" * 1000, whole],
     }

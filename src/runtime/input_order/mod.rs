@@ -152,7 +152,7 @@ impl Queue {
     /// The event time that this input has come to. Silence after its end counts by the wall, from its own last event on.
     fn reached(&self, base_at: Option<EpochMs>, now_ms: i64) -> Option<EpochMs> {
         if let Some(head) = self.head_at() {
-            return Some(self.last_at.map_or(head, |last| last.min(head)));
+            return Some(head);
         }
         let last = self.last_at.or(base_at)?;
         Some(last + self.ended_ms.map_or(0, |ended| (now_ms - ended).max(0)))

@@ -3,7 +3,8 @@ use crate::io::log::{Record, TopicPartition};
 use crate::runtime::inbox::InputEvent;
 
 fn pending(input: Input, at: EpochMs) -> Pending {
-    let record = Record { at: TopicPartition::new("t", 0), offset: 0, timestamp_ms: 0, key: None, value: None, headers: Vec::new() };
+    let record =
+        Record { at: TopicPartition::new("t", 0), offset: 0, timestamp_ms: 0, key: None, value: None, headers: Vec::new() };
     Pending { input, at, clamped: false, record, event: InputEvent::Bad(String::new()) }
 }
 
