@@ -1,5 +1,7 @@
 //! The router on a real Kafka, driven by clients that we did not write (`tests/interop/spine.py`).
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a failing step fails the test; a skipped one says so")]
+
 use std::process::Command;
 
 /// One test per check, so that a failure has a name.

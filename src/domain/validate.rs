@@ -161,5 +161,5 @@ fn looks_like_card_number(text: &str) -> bool {
     }
     let sum: u32 =
         digits.iter().rev().enumerate().map(|(i, &d)| if i % 2 == 0 { d } else { d * 2 - if d > 4 { 9 } else { 0 } }).sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }

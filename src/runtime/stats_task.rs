@@ -31,6 +31,9 @@ pub(super) struct StatsTask {
     pub staged: Staged,
 }
 
+/// Keys and values of one book.
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Windows move on by silence at this pace; a tile lasts ten seconds.
 const TICK_MS: i64 = 500;
 
@@ -38,7 +41,7 @@ impl StatsTask {
     /// Takes up a partition whose state is restored. Everything is published once: the last change may not have been.
     pub(super) fn open(shared: &Shared, partition: i32, now_ms: i64) -> Result<Self, TaskError> {
         let shard = Shard::new(StoreName::Psps, partition);
-        let mut entries: BTreeMap<PspId, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        let mut entries: BTreeMap<PspId, Entries> = BTreeMap::new();
         shared.store.scan(shard, b"", |key, value| {
             if let Some(psp_id) = psp_of_key(key) {
                 entries.entry(psp_id).or_default().push((key.to_vec(), value.to_vec()));
@@ -66,7 +69,7 @@ impl StatsTask {
             Some(Err(error)) if !error.blames_record() => return Err(error.into()),
             // Written by ourselves under a transaction: this is a version that we do not know, or somebody else's hand.
             Some(Err(error)) => {
-                tracing::error!(partition = record.at.partition, offset = record.offset, %error, "a delta cannot be read and is left out")
+                tracing::error!(partition = record.at.partition, offset = record.offset, %error, "a delta cannot be read and is left out");
             }
             None => {}
         }

@@ -51,6 +51,9 @@ impl TaskId {
     }
 }
 
+/// Where a record lies: its partition and offset.
+type Place = (TopicPartition, i64);
+
 /// Created by an assignment, runs once its state is restored, goes with a revocation or a failure.
 enum Stage {
     Restoring,
@@ -87,9 +90,9 @@ pub(super) struct TaskGroup {
     staged_since: Option<Instant>,
     records_since_commit: usize,
     /// The record that the engine is working on: the culprit, should it panic.
-    current: Option<(TopicPartition, i64)>,
+    current: Option<Place>,
     /// Records on which the engine failed: they go to the dead letters unseen.
-    poisonous: BTreeSet<(TopicPartition, i64)>,
+    poisonous: BTreeSet<Place>,
     /// One record a commit, until a record that cannot be written has been found.
     careful_commits: usize,
     swept: Instant,
@@ -427,7 +430,7 @@ fn take(
     shared: &Shared,
     task: &mut PaymentTask,
     pending: &Pending,
-    (current, poisonous): (&mut Option<(TopicPartition, i64)>, &BTreeSet<(TopicPartition, i64)>),
+    (current, poisonous): (&mut Option<Place>, &BTreeSet<Place>),
     now_ms: i64,
 ) -> Result<(), TaskError> {
     let at = (pending.record.at.clone(), pending.record.offset);
