@@ -163,7 +163,7 @@ def dead_letters_and_redrive(router):
     mine = next(row for row in listed if "currency" in row["reason"])
     mended = router.dir / "mended.avro"
     mended.write_bytes(whole)
-    where = [f"{mine['topic']}", "--partition", str(mine["partition"]), "--offset", str(mine["offset"])]
+    where = [f"{mine['topic']}:{mine['partition']}:{mine['offset']}"]
     status, out, err = router.command("dlq", "redrive", *where, "--value-file", str(mended))
     assert status == 0 and len(router.read("payment.attempts", raw=True)) == 68, (status, out, err)
     status, out, err = router.command("dlq", "redrive", *where, "--value-file", str(mended), "--execute")

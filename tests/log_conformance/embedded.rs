@@ -318,8 +318,8 @@ fn a_directory_that_cannot_be_made_is_named() {
 
 #[test]
 fn damage_is_told_and_not_written_over() {
-    type Spoil = fn(&Path);
-    let spoil: [(&str, Spoil); 3] = [
+    type Spoil = (&'static str, fn(&Path));
+    let spoil: [Spoil; 3] = [
         ("manifest", |path| {
             let manifest = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
             let manifest = manifest.filter(|file| file.file_name().unwrap().to_string_lossy().starts_with("MANIFEST"));
