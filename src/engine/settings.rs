@@ -68,7 +68,7 @@ pub struct HealthSettings {
     pub down_rate: f64,
     /// A DEGRADED segment is UP again below this rate: lower than `degraded_rate`, so that it does not flap.
     pub recovered_rate: f64,
-    /// A segment stays in a state at least this long before it may get better.
+    /// A segment stays DEGRADED at least this long before it may be UP again.
     pub dwell_ms: i64,
     /// A DOWN segment is tried again (RECOVERING) after this long, and this long after its last failure.
     pub hold_ms: i64,

@@ -216,7 +216,9 @@ impl PaymentTask {
         let tile_start = result.at.div_euclid(TILE_MS) * TILE_MS;
         let by_segment = self.deltas.entry(result.psp_id).or_default();
         for segment in result.segments {
-            by_segment.entry((segment, tile_start)).or_default().add(&result.tally);
+            let tally = by_segment.entry((segment, tile_start)).or_default();
+            tally.add(&result.tally);
+            tally.bound_codes();
         }
     }
 
