@@ -71,11 +71,14 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
         bail!("--duration must be above 0 seconds");
     }
     if context.config().runtime.log == LogKind::Embedded {
-        bail!("runtime.log is \"embedded\": nobody else reads it; `simulate` needs \"kafka\" (`demo` simulates on the embedded log)");
+        bail!(
+            "runtime.log is \"embedded\": nobody else reads it; `simulate` needs \"kafka\" (`demo` simulates on the embedded log)"
+        );
     }
     let settings = settings(context, options, now_ms())?;
     let log = context.kafka()?;
-    let needed: Vec<String> = topics::INPUTS.into_iter().chain([topics::ROUTING_DECISIONS]).map(|base| context.topic(base)).collect();
+    let needed: Vec<String> =
+        topics::INPUTS.into_iter().chain([topics::ROUTING_DECISIONS]).map(|base| context.topic(base)).collect();
     partitions_of(&log, &needed)?;
     let stop = signals::stop_flag()?;
     let mut simulation = Simulation::open(context, &log, settings, options)?;
@@ -208,7 +211,10 @@ impl Report {
     fn lines(&self) -> Vec<String> {
         let shown = |share| rate(self.payments, share);
         vec![
-            format!("\n{} requests, {} attempts, {} outcomes in {:.0} s", self.requests, self.attempts, self.outcomes, self.seconds),
+            format!(
+                "\n{} requests, {} attempts, {} outcomes in {:.0} s",
+                self.requests, self.attempts, self.outcomes, self.seconds
+            ),
             format!("{} decisions, {} requests unanswered, {} without a PSP", self.decisions, self.unanswered, self.unrouted),
             format!(
                 "{} payments, approved {} (static rules {}, oracle {})",

@@ -25,7 +25,9 @@ use std::time::Duration;
 /// The first merchant of the configuration with counterparts of its PSPs.
 pub(super) fn settings(settings: &Settings, seed: u64, start_at: EpochMs) -> Result<WorldSettings> {
     let Some(merchant) = settings.merchants.first() else {
-        bail!("no merchant is configured, so there is nobody to simulate: give a configuration such as deploy/volaris.toml with -c");
+        bail!(
+            "no merchant is configured, so there is nobody to simulate: give a configuration such as deploy/volaris.toml with -c"
+        );
     };
     let psps: Vec<_> = settings.psps.iter().filter(|psp| merchant.psps.contains(&psp.id)).cloned().collect();
     if psps.is_empty() {

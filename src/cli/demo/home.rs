@@ -34,13 +34,15 @@ pub(super) fn context(globals: &Globals) -> Result<Context> {
 
 /// Makes the directory empty, but for the card. Only one that is new, empty, or a demo's own.
 pub(super) fn begin(state_dir: &Path, card: Card) -> Result<()> {
-    let unusable = || format!("{} cannot be used for the demo's state: name another directory with --state-dir", state_dir.display());
+    let unusable =
+        || format!("{} cannot be used for the demo's state: name another directory with --state-dir", state_dir.display());
     std::fs::create_dir_all(state_dir).with_context(unusable)?;
     let occupied = std::fs::read_dir(state_dir).with_context(unusable)?.next().is_some();
     if occupied && !state_dir.join(CARD).is_file() {
         bail!("{} holds something that is not a demo's: name another directory with --state-dir", state_dir.display());
     }
-    let directories: Vec<PathBuf> = ["store", "log"].map(|name| state_dir.join(name)).into_iter().filter(|it| it.is_dir()).collect();
+    let directories: Vec<PathBuf> =
+        ["store", "log"].map(|name| state_dir.join(name)).into_iter().filter(|it| it.is_dir()).collect();
     reset::remove(state_dir, &directories)?;
     std::fs::write(state_dir.join(CARD), serde_json::to_string(&card)? + "\n").with_context(unusable)
 }

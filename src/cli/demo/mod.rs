@@ -37,7 +37,7 @@ pub(super) struct Options {
     /// Simulated hours
     #[arg(long, default_value_t = 4.0)]
     hours: f64,
-    /// Payments per hour, in the mean over a week [default: 1000]
+    /// Payments per hour, in the mean over a week [default: 3000]
     #[arg(long, value_name = "PER_HOUR")]
     rate: Option<f64>,
     /// What goes wrong: demo, none, or a TOML file with outages
@@ -51,7 +51,7 @@ pub(super) struct Options {
 /// A Monday, noon in Mexico City: always the same, or a seed would not tell everything.
 const START_AT: EpochMs = 1_767_636_000_000;
 const SEED: u64 = 1;
-const PAYMENTS_PER_HOUR: f64 = 1_000.0;
+const PAYMENTS_PER_HOUR: f64 = 3_000.0;
 /// The built-in script takes this long; shorter demos play it faster.
 const SCRIPT_HOURS: f64 = 4.0;
 const HOUR_MS: f64 = 3_600_000.0;
@@ -87,21 +87,24 @@ pub(super) fn run(globals: &Globals, options: &Options) -> Result<Verdict> {
         settings.start_at = last + 1;
     }
     settings.payments_per_hour = card.payments_per_hour;
-    settings.scenario = if options.scenario == "demo" { scenario.paced((options.hours / SCRIPT_HOURS).min(1.0)) } else { scenario };
+    settings.scenario =
+        if options.scenario == "demo" { scenario.paced((options.hours / SCRIPT_HOURS).min(1.0)) } else { scenario };
     let end_at = settings.start_at + (options.hours * HOUR_MS) as i64;
     settings.arrivals_until = Some(end_at);
     let mut demo = Demo::open(&context, log, settings, end_at)?;
+    context.screen().say(demo.opening(card))?;
     demo.play(&stop)?;
     demo.finish(globals, card.seed)?;
     Ok(Verdict::Done)
 }
 
 fn card(context: &Context, options: &Options) -> Result<Card> {
-    let before = if options.resume { home::resume(context.state_dir())? } else { Card { seed: SEED, payments_per_hour: PAYMENTS_PER_HOUR } };
-    Ok(Card {
-        seed: options.seed.unwrap_or(before.seed),
-        payments_per_hour: options.rate.unwrap_or(before.payments_per_hour),
-    })
+    let before = if options.resume {
+        home::resume(context.state_dir())?
+    } else {
+        Card { seed: SEED, payments_per_hour: PAYMENTS_PER_HOUR }
+    };
+    Ok(Card { seed: options.seed.unwrap_or(before.seed), payments_per_hour: options.rate.unwrap_or(before.payments_per_hour) })
 }
 
 struct Demo<'a> {
@@ -139,6 +142,16 @@ impl<'a> Demo<'a> {
             end_at,
             announced_at: start_at,
         })
+    }
+
+    fn opening(&self, card: Card) -> String {
+        format!(
+            "{} of payments, {} an hour, from {} on (seed {}); each is routed by the engine in this process",
+            board::duration(self.end_at - self.start_at),
+            card.payments_per_hour,
+            board::clock(self.start_at),
+            card.seed
+        )
     }
 
     fn play(&mut self, stop: &AtomicBool) -> Result<()> {
@@ -235,19 +248,14 @@ impl<'a> Show<'a> {
     }
 
     fn transitions(&mut self, transitions: &[PspOutage]) -> Result<()> {
-        let mut lines = Vec::new();
-        for outage in transitions {
-            let whole = outage.segment.kind == SegmentKind::All;
-            if whole {
-                self.ill.retain(|psp| *psp != outage.psp_id);
-                if outage.to != HealthState::Up {
-                    self.ill.push(outage.psp_id.clone());
-                }
-            }
-            if whole || !self.ill.contains(&outage.psp_id) {
-                lines.push(board::transition(outage));
+        for outage in transitions.iter().filter(|outage| outage.segment.kind == SegmentKind::All) {
+            self.ill.retain(|psp| *psp != outage.psp_id);
+            if outage.to != HealthState::Up {
+                self.ill.push(outage.psp_id.clone());
             }
         }
+        let is_whole = |outage: &PspOutage| outage.segment.kind == SegmentKind::All;
+        let lines = board::transitions(transitions, |outage| is_whole(outage) || !self.ill.contains(&outage.psp_id));
         if !lines.is_empty() {
             self.clear()?;
         }

@@ -116,15 +116,13 @@ impl Summary {
         }
         let state_dir = quoted(&self.state_dir.display().to_string());
         screen.say("\nTry next")?;
-        screen.say(format!(
-            "  SMARTROUTER__RUNTIME__LOG=embedded {} {given}--state-dir {state_dir} psp list",
-            quoted(program)
-        ))?;
+        screen
+            .say(format!("  SMARTROUTER__RUNTIME__LOG=embedded {} {given}--state-dir {state_dir} psp list", quoted(program)))?;
         screen.say(format!("  {} {given}--state-dir {state_dir} demo --resume", quoted(program)))
     }
 
     fn lines(&self, truth: &Truth) -> Vec<String> {
-        let mut lines = vec![format!("{:<18}{:>10}{:>16}{:>10}", "APPROVED", "ROUTER", "STATIC RULES", "ORACLE")];
+        let mut lines = vec![format!("\n{:<18}{:>10}{:>16}{:>10}", "APPROVED", "ROUTER", "STATIC RULES", "ORACLE")];
         let row = |what: &str, of: &Comparison| {
             let rates = [of.rate(), of.rate_static(), of.rate_oracle()].map(percent);
             format!("{what:<18}{:>10}{:>16}{:>10}   of {}", rates[0], rates[1], rates[2], of.n)
@@ -175,4 +173,65 @@ fn fault(fault: &Fault) -> &'static str {
 pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
     if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smartrouter::sim::Outage;
+
+    fn summary() -> (Summary, Truth) {
+        let outage =
+            |psp: &str, from_ms, fault| Outage { psp: psp.into(), from_ms, to_ms: from_ms + 60_000, segment: None, fault };
+        let scenario = Scenario {
+            name: "two".into(),
+            outages: vec![outage("a", 60_000, Fault::Total), outage("b", 0, Fault::Silent), outage("a", 9_000_000, Fault::Total)],
+        };
+        let failover = |psp: &str, payments_to_detect, ms_to_avoid| Failover {
+            psp_id: psp.into(),
+            segment: None,
+            first_bad_at: Some(1),
+            payments_to_detect,
+            ms_to_avoid,
+        };
+        let failovers = [failover("a", Some(1), Some(2_500)), failover("b", None, None), failover("a", None, None)];
+        let payments = Comparison { n: 200, approved: 180, approved_static: 150, approved_oracle: 190 };
+        let truth = Truth { payments, ..Truth::default() };
+        let played = Played { seed: 7, scenario: &scenario, from: 0, to: 3_600_000, state_dir: Path::new("x y") };
+        (Summary::new(&played, &truth, &failovers, Counts { requests: 9, decisions: 9 }), truth)
+    }
+
+    #[test]
+    fn scripts_find_their_keys() {
+        let json = serde_json::to_value(summary().0).unwrap();
+        for (key, expected) in [("approval_rate", 0.9), ("approval_rate_static", 0.75), ("approval_rate_oracle", 0.95)] {
+            assert_eq!(json[key], expected, "{key}");
+        }
+        assert_eq!((&json["decisions"], &json["requests"], &json["state_dir"]), (&9.into(), &9.into(), &"x y".into()));
+        let failovers = json["failovers"].as_array().unwrap();
+        assert_eq!(failovers.len(), 2, "an outage behind the end was not played");
+        assert_eq!((&failovers[0]["psp_id"], &failovers[0]["payments_to_detect"]), (&"a".into(), &1.into()));
+        assert_eq!((&failovers[0]["ms_to_avoid"], &failovers[1]["ms_to_avoid"]), (&2_500.into(), &serde_json::Value::Null));
+    }
+
+    #[test]
+    fn people_read_what_came_of_each_outage() {
+        let (summary, truth) = summary();
+        let lines = summary.lines(&truth).join("\n");
+        for expected in
+            ["90.0 %", "75.0 %", "of 200", "00:01:00 to 00:02:00  a total", "after 1 payment, 2.5 s", "b silent", "not avoided"]
+        {
+            assert!(lines.contains(expected), "{expected}: {lines}");
+        }
+        assert!(lines.contains("9 requests, one each"), "{lines}");
+    }
+
+    #[test]
+    fn a_shell_takes_the_words_as_they_are() {
+        for (word, expected) in
+            [("state/demo", "state/demo"), ("x y", "'x y'"), ("it's", "'it'\\''s'"), ("", "''"), ("$x", "'$x'")]
+        {
+            assert_eq!(quoted(word), expected);
+        }
+    }
 }
