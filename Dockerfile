@@ -11,6 +11,7 @@ COPY benches benches
 RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs && cargo build --release --locked && rm -rf src
 COPY schemas schemas
 COPY topics topics
+COPY deploy deploy
 COPY src src
 # Newer than the empty program, whatever the files' own times.
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked && strip target/release/smartrouter

@@ -79,7 +79,7 @@ fn environment_of(service: &Value) -> BTreeMap<String, String> {
 }
 
 fn load(file: Option<PathBuf>, env: BTreeMap<String, String>) -> Config {
-    let options = LoadOptions { file, env: env.into_iter().collect(), overrides: Vec::new() };
+    let options = LoadOptions { file, env: env.into_iter().collect(), ..LoadOptions::default() };
     Config::load(&options).unwrap_or_else(|error| panic!("{error}")).config
 }
 
@@ -243,7 +243,7 @@ fn what_the_image_copies_is_there_and_not_ignored() {
 #[test]
 fn a_wrong_key_would_be_found() {
     let env = BTreeMap::from([("SMARTROUTER__KAFKA__BOOTSTRAP_SERVER".to_owned(), "kafka:9092".to_owned())]);
-    let options = LoadOptions { file: None, env: env.into_iter().collect(), overrides: Vec::new() };
+    let options = LoadOptions { env: env.into_iter().collect(), ..LoadOptions::default() };
     let error = Config::load(&options).unwrap_err().to_string();
     assert!(error.contains("bootstrap_server"), "{error}");
 }

@@ -33,7 +33,11 @@ pub(super) enum Talk {
 
 impl Context {
     pub(super) fn load(globals: &Globals, talk: Talk) -> Result<Self> {
-        let loaded = load(globals)?;
+        Self::with(load(globals)?, globals, talk)
+    }
+
+    /// A context over a configuration that is loaded already.
+    pub(super) fn with(loaded: Loaded, globals: &Globals, talk: Talk) -> Result<Self> {
         let telemetry = &loaded.config.telemetry;
         let level = if talk == Talk::Little && globals.verbose == 0 { "error" } else { telemetry.log_level.as_str() };
         let format = match telemetry.log_format {
@@ -150,6 +154,11 @@ impl Context {
 }
 
 pub(super) fn load(globals: &Globals) -> Result<Loaded> {
+    load_over(globals, None)
+}
+
+/// `base`: what the command sets for itself, below file, environment and flags.
+pub(super) fn load_over(globals: &Globals, base: Option<String>) -> Result<Loaded> {
     let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Ok(Config::load(&LoadOptions { file: globals.config.clone(), env: env.collect(), overrides: globals.overrides() })?)
+    Ok(Config::load(&LoadOptions { base, file: globals.config.clone(), env: env.collect(), overrides: globals.overrides() })?)
 }

@@ -18,6 +18,9 @@ mod reset;
 mod run;
 mod replay;
 mod replay_sink;
+mod world;
+mod demo;
+mod simulate;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -41,6 +44,10 @@ struct Cli {
 enum Command {
     /// Route: read the inputs, decide, keep the PSPs' health, until told to stop
     Run,
+    /// Some simulated hours with outages in them, decided by an engine in this process: no server needed
+    Demo(demo::Options),
+    /// Payments of a simulated merchant onto Kafka, routed as the router there says
+    Simulate(simulate::Options),
     /// History from files through an engine in this process, or onto Kafka
     Replay(replay::Options),
     /// Compare the topics with their declarations, create what is missing
@@ -100,18 +107,22 @@ fn run(cli: Cli) -> Result<Verdict> {
     if let Command::Config(command) = cli.command {
         return config::run(&cli.globals, &command);
     }
+    if let Command::Demo(options) = &cli.command {
+        return demo::run(&cli.globals, options);
+    }
     let talk = if matches!(cli.command, Command::Run) { Talk::AsConfigured } else { Talk::Little };
     let context = Context::load(&cli.globals, talk)?;
     match cli.command {
         Command::Run => run::run(&context),
         Command::Replay(options) => replay::run(context.screen(), &options, |destination| Sink::open(&context, destination)),
+        Command::Simulate(options) => simulate::run(&context, &options),
         Command::Topics(command) => topics::run(&context, command),
         Command::Check => check::run(&context),
         Command::Lag => lag::show(&context),
         Command::Psp(command) => psp::run(&context, &command),
         Command::Dlq(command) => dlq::run(&context, command),
         Command::Reset(options) => reset::run(&context, &options),
-        Command::Config(_) | Command::Completions { .. } => Ok(Verdict::Done),
+        Command::Config(_) | Command::Demo(_) | Command::Completions { .. } => Ok(Verdict::Done),
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
 }
 
 /// Only when no process uses the store. One that is damaged may go: that is what this command is for.
-fn remove(state_dir: &Path, directories: &[PathBuf]) -> Result<()> {
+pub(super) fn remove(state_dir: &Path, directories: &[PathBuf]) -> Result<()> {
     if directories.is_empty() {
         return Ok(());
     }

@@ -67,6 +67,11 @@ impl Screen {
         self.format == OutputFormat::Json
     }
 
+    /// Whether people watch: what is printed can be drawn over.
+    pub(super) fn is_live(&self) -> bool {
+        !self.is_json() && std::io::stdout().is_terminal()
+    }
+
     /// A line of the result for people; with `--output json` it is left out.
     pub(super) fn say(&self, line: impl Display) -> Result<()> {
         if self.is_json() { Ok(()) } else { print(&format!("{line}\n")) }

@@ -1,4 +1,4 @@
-//! The layers of a configuration, lowest first: embedded default, file, environment, flags. Each key remembers its layer.
+//! The layers of a configuration, lowest first: embedded default, the command's own, file, environment, flags. Each key remembers its layer.
 
 use super::LoadOptions;
 use super::keys::{Keys, Kind, OPEN_TABLE, join};
@@ -44,6 +44,9 @@ pub(super) fn merge(options: &LoadOptions, problems: &mut Vec<Problem>) -> Resul
     let defaults = Layer { origin: "default".into(), values: parse(DEFAULT_TOML, "the embedded default")? };
     let keys = Keys::of(&defaults.values);
     let mut layers = vec![defaults];
+    if let Some(text) = &options.base {
+        layers.push(Layer { origin: "command".into(), values: parse(text, "the command's own configuration")? });
+    }
     if let Some(path) = &options.file {
         layers.push(file_layer(path)?);
     }

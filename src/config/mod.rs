@@ -185,6 +185,8 @@ fn non_empty<'de, D: Deserializer<'de>, T: From<String>>(deserializer: D) -> Res
 /// What `Config::load` reads.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
+    /// A TOML text of the program's own, between the embedded default and the file: what one command sets for itself.
+    pub base: Option<String>,
     pub file: Option<PathBuf>,
     /// The process environment; variables without the prefix `SMARTROUTER__` are ignored.
     pub env: Vec<(String, String)>,

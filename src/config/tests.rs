@@ -167,7 +167,7 @@ fn flags_win_over_environment_over_file_over_default() {
         ("SMARTROUTER_RUNTIME", "ignored"),
         ("PATH", "ignored"),
     ]);
-    let options = LoadOptions { env, overrides: pairs(&[("runtime.group", "flag")]), file: None };
+    let options = LoadOptions { env, overrides: pairs(&[("runtime.group", "flag")]), ..LoadOptions::default() };
     let loaded = load("[runtime]\ngroup = 'file'\nthreads = 2\ncommit_interval_ms = 60\n", options).unwrap();
     let runtime = &loaded.config.runtime;
     assert_eq!(

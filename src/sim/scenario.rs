@@ -82,6 +82,15 @@ impl Scenario {
         Self { name: "demo".into(), outages: script.into_iter().filter_map(outage).collect() }
     }
 
+    /// The same script in this share of its time.
+    pub fn paced(mut self, share: f64) -> Self {
+        let paced = |ms: i64| (ms as f64 * share) as i64;
+        for outage in &mut self.outages {
+            (outage.from_ms, outage.to_ms) = (paced(outage.from_ms), paced(outage.to_ms));
+        }
+        self
+    }
+
     /// A built-in scenario. `psps`: as in [`Scenario::demo`].
     pub fn named(name: &str, psps: &[PspId]) -> Result<Self, ScenarioError> {
         match name {

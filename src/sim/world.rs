@@ -244,6 +244,11 @@ impl World {
         true
     }
 
+    /// No further payment arrives; those on their way come to their end.
+    pub fn end_arrivals(&mut self) {
+        (self.next_arrival, self.arrivals) = (None, None);
+    }
+
     pub fn truth(&self) -> &Truth {
         &self.truth
     }

@@ -44,7 +44,7 @@ impl World {
     pub(crate) fn engine_with(&self, overrides: &[(&str, &str)]) -> Engine {
         let file = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/volaris.toml"));
         let overrides = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let settings = Config::load(&LoadOptions { file, env: Vec::new(), overrides }).unwrap().config.settings;
+        let settings = Config::load(&LoadOptions { file, overrides, ..LoadOptions::default() }).unwrap().config.settings;
         let store = StateStore::open(&self.dir.path().join("state")).unwrap();
         let shared = Shared::new(Clock::Event, settings, self.codec.clone(), TopicNames::new(PREFIX), store);
         let limits = Limits {
