@@ -144,6 +144,10 @@ impl StatsTask {
 
     /// Publishes what changed and was not published within the interval; `all`: whatever the interval.
     pub(super) fn publish_due(&mut self, shared: &Shared, now_ms: i64, all: bool) -> Result<(), TaskError> {
+        if all && let Some((at, _)) = self.reached {
+            // A PSP without events of its own is as far in time as its neighbours.
+            self.tick(shared, at)?;
+        }
         let interval_ms = shared.settings.health.publish_interval_ms;
         let now_ms = match shared.clock {
             Clock::Wall => now_ms,
