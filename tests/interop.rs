@@ -14,8 +14,15 @@ macro_rules! checks {
     };
 }
 
-checks! { stop_and_start killed_while_working killed_and_replaced dead_letters_and_redrive wrong_use history_both_ways
-         broker_of_another_shape }
+checks! {
+    stop_and_start
+    killed_while_working
+    killed_and_replaced
+    dead_letters_and_redrive
+    wrong_use
+    history_both_ways
+    broker_of_another_shape
+}
 
 fn check(name: &str) {
     let (Ok(bootstrap), Ok(python)) = (std::env::var("SMARTROUTER_TEST_KAFKA"), std::env::var("SMARTROUTER_TEST_PYTHON")) else {

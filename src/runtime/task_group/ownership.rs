@@ -36,7 +36,7 @@ impl TaskGroup {
             self.assigned.remove(at);
             self.paused.remove(at);
         }
-        let gone: Vec<TaskId> = partitions.iter().filter_map(|at| self.task_of(at)).collect();
+        let gone: BTreeSet<TaskId> = partitions.iter().filter_map(|at| self.task_of(at)).collect();
         let names: Vec<String> = gone.iter().map(ToString::to_string).collect();
         for id in &gone {
             self.stages.remove(id);

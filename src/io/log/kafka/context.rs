@@ -10,6 +10,10 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A lost cluster is told at most this often.
+const TOLD_AGAIN: Duration = Duration::from_secs(30);
 
 /// Locks; a panic of another holder leaves data that is still whole.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -21,12 +25,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Reach {
     bootstrap: String,
     lost: AtomicBool,
+    /// When a loss was told last: clients that come back one by one would tell it again and again.
+    told: Mutex<Option<Instant>>,
     trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
 }
 
 impl Reach {
     pub(super) fn new(bootstrap: &str) -> Self {
-        Self { bootstrap: bootstrap.to_owned(), lost: AtomicBool::new(false), trouble: Mutex::new(None) }
+        Self { bootstrap: bootstrap.to_owned(), lost: AtomicBool::new(false), told: Mutex::new(None), trouble: Mutex::new(None) }
     }
 
     /// A broker did something for us.
@@ -45,12 +51,22 @@ impl Reach {
         if refused || connection {
             *lock(&self.trouble) = Some((code, reason.to_owned()));
         }
-        if (refused || code == Code::AllBrokersDown) && !self.lost.swap(true, Ordering::Relaxed) {
+        if (refused || code == Code::AllBrokersDown) && self.is_news() && !self.lost.swap(true, Ordering::Relaxed) {
             let why = lock(&self.trouble).as_ref().map_or_else(|| reason.to_owned(), |(_, why)| why.clone());
             tracing::warn!(bootstrap = %self.bootstrap, "no Kafka broker serves us at {}: {why}; trying again until one does", self.bootstrap);
         } else {
             tracing::debug!(target: "librdkafka", ?code, "{reason}");
         }
+    }
+
+    /// Whether a loss has not been told for some time.
+    fn is_news(&self) -> bool {
+        let mut told = lock(&self.told);
+        let is_news = told.is_none_or(|at| at.elapsed() >= TOLD_AGAIN);
+        if is_news {
+            *told = Some(Instant::now());
+        }
+        is_news
     }
 
     /// The brokers turned us away: waiting longer will not help.
