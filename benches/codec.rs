@@ -1,5 +1,7 @@
 //! Encoding and decoding of our records: `serde_avro_fast` (behind the codec) and apache-avro's direct serde path.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot be set up is to stop")]
+
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::writer::datum::GenericDatumWriter;

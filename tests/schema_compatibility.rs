@@ -2,6 +2,8 @@
 //!
 //! Samples are made from the schemas themselves, so that a field or symbol that only one side has shows.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use serde_avro_fast::ser::SerializerConfig;
 use serde_json::{Map, Value, json};
 use smartrouter::domain::control::{ControlExperiment, ControlModel, ControlRule};

@@ -10,7 +10,7 @@ use smartrouter::io::log::{EventLog, TopicPartition};
 use smartrouter::io::topics;
 
 #[derive(Debug, PartialEq, Serialize)]
-struct Lag {
+struct Behind {
     topic: String,
     partition: i32,
     /// Absent: the group has not committed anything of this partition yet.
@@ -35,7 +35,7 @@ pub(super) fn show(context: &Context) -> Result<Verdict> {
     Ok(Verdict::Done)
 }
 
-fn lags(log: &dyn EventLog, group: &str, topics: &[String]) -> Result<Vec<Lag>> {
+fn lags(log: &dyn EventLog, group: &str, topics: &[String]) -> Result<Vec<Behind>> {
     let partitions = partitions_of(log, topics)?;
     let committed = log.group_offsets(group, &partitions)?;
     let mut reader = log.reader()?;
@@ -44,7 +44,7 @@ fn lags(log: &dyn EventLog, group: &str, topics: &[String]) -> Result<Vec<Lag>> 
         let (begin, end) = reader.bounds(&at)?;
         let current = committed.get(&at).copied().flatten();
         let lag = unread(log, &at, current.unwrap_or(begin).max(begin), end)?;
-        rows.push(Lag {
+        rows.push(Behind {
             topic: at.topic.to_string(),
             partition: at.partition,
             current_offset: current,

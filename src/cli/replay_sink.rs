@@ -8,6 +8,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use smartrouter::io::codec::{Codec, Wire};
 use smartrouter::io::history::HistoryEvents;
+use smartrouter::io::log::embedded::EmbeddedLog;
 use smartrouter::io::log::{Appender, EventLog, Output, Reader, TopicPartition};
 use smartrouter::io::topics::{self, TopicNames};
 use smartrouter::runtime::{Clock, Engine};
@@ -23,6 +24,8 @@ pub(super) struct Sink {
     held: BinaryHeap<Reverse<(i64, u64)>>,
     held_outputs: HashMap<u64, Output>,
     arrived: u64,
+    /// Highest event time.
+    last_at: i64,
     ready: Vec<Output>,
     /// Absent when the events go to Kafka.
     engine: Option<EngineSide>,
@@ -30,7 +33,7 @@ pub(super) struct Sink {
 
 struct EngineSide {
     engine: Engine,
-    log: Arc<dyn EventLog>,
+    log: Arc<EmbeddedLog>,
     /// Records that were in the output topics before: (decisions, feedback).
     before: (u64, u64),
 }
@@ -56,6 +59,7 @@ impl Sink {
             held: BinaryHeap::new(),
             held_outputs: HashMap::new(),
             arrived: 0,
+            last_at: 0,
             ready: Vec::new(),
             engine,
         })
@@ -77,6 +81,7 @@ impl Sink {
         };
         self.held_outputs.insert(self.arrived, output);
         self.arrived += 1;
+        self.last_at = self.last_at.max(at);
         Ok(())
     }
 
@@ -119,6 +124,8 @@ impl ReplaySink for Sink {
         self.appender.flush()?;
         let Some(EngineSide { engine, log, before }) = self.engine else { return Ok(ReplayTotals::default()) };
         engine.close()?;
+        // By the time of the history: a log of 2019 is not old to itself.
+        log.maintain(self.last_at)?;
         let after = counts(&*log, &self.names)?;
         Ok(ReplayTotals { decisions: Some(after.0 - before.0), feedback: Some(after.1 - before.1) })
     }

@@ -29,20 +29,17 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     if directories.is_empty() {
         screen.say(format!("no state in {}", context.state_dir().display()))?;
     }
-    let mut rows = Vec::new();
-    for directory in &directories {
-        let bytes = size_of(directory)?;
-        screen.say(format!(
-            "{} {} ({} KiB)",
-            if options.execute { "remove" } else { "would remove" },
-            directory.display(),
-            bytes / 1024
-        ))?;
-        rows.push(json!({"directory": directory, "bytes": bytes}));
-    }
+    let sizes = directories.iter().map(|directory| size_of(directory)).collect::<Result<Vec<_>>>()?;
     if options.execute {
         remove(context.state_dir(), &directories)?;
-    } else if !directories.is_empty() {
+    }
+    let verb = if options.execute { "removed" } else { "would remove" };
+    let mut rows = Vec::new();
+    for (directory, bytes) in directories.iter().zip(sizes) {
+        screen.say(format!("{verb} {} ({} KiB)", directory.display(), bytes / 1024))?;
+        rows.push(json!({"directory": directory, "bytes": bytes}));
+    }
+    if !options.execute && !directories.is_empty() {
         remark("nothing was removed: this is the plan; --execute carries it out");
     }
     screen.object(&json!({"removed": options.execute, "directories": rows}))?;
@@ -54,9 +51,8 @@ pub(super) fn remove(state_dir: &Path, directories: &[PathBuf]) -> Result<()> {
     if directories.is_empty() {
         return Ok(());
     }
-    match StateStore::open(state_dir) {
-        Err(error @ StoreError::Locked { .. }) => return Err(error).context("stop that process first"),
-        Ok(_) | Err(_) => {}
+    if let Err(error @ StoreError::Locked { .. }) = StateStore::open(state_dir) {
+        return Err(error).context("stop that process first");
     }
     for directory in directories {
         std::fs::remove_dir_all(directory).with_context(|| format!("{} cannot be removed", directory.display()))?;

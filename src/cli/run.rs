@@ -22,7 +22,9 @@ const SIGNAL_CHECK: Duration = Duration::from_millis(20);
 pub(super) fn run(context: &Context) -> Result<Verdict> {
     let config = context.config();
     if config.runtime.log == LogKind::Embedded {
-        bail!("runtime.log is \"embedded\": nobody else can write to it; `run` needs \"kafka\" (`demo` and `replay` use the embedded log)");
+        bail!(
+            "runtime.log is \"embedded\": nobody else can write to it; `run` needs \"kafka\" (`demo` and `replay` use the embedded log)"
+        );
     }
     let metrics = telemetry::install_metrics()?;
     let status = Arc::new(Status::new(STALL_MAX));
@@ -40,7 +42,9 @@ pub(super) fn run(context: &Context) -> Result<Verdict> {
         "starting"
     );
     let Some(log) = connect(context, &status, &stop)? else { return Ok(Verdict::Done) };
-    Live { log: Arc::new(log), shared, status, limits, threads: config.runtime.threads, stop }.run().context("the router stopped")?;
+    Live { log: Arc::new(log), shared, status, limits, threads: config.runtime.threads, stop }
+        .run()
+        .context("the router stopped")?;
     tracing::info!("stopped: everything that was taken is committed");
     Ok(Verdict::Done)
 }

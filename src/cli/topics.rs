@@ -119,10 +119,9 @@ impl Found {
     }
 
     fn registration_lines(&self) -> Vec<String> {
-        let line = |it: &Registration| match it.compatible {
-            true => format!("+ schema {}: not registered", it.subject),
-            false => format!("! schema {}: not compatible with the one that is registered", it.subject),
-        };
+        let found =
+            |it: &Registration| if it.compatible { "not registered" } else { "not compatible with the one that is registered" };
+        let line = |it: &Registration| format!("{} schema {}: {}", if it.compatible { '+' } else { '!' }, it.subject, found(it));
         self.to_register().map(line).collect()
     }
 

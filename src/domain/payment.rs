@@ -71,6 +71,7 @@ pub enum CardType {
 }
 
 /// How the authorization message is phrased: the variables that P-04 may toggle.
+#[expect(clippy::struct_excessive_bools, reason = "the record of the contract, field for field")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MessageConfig {
     pub initiator: Initiator,

@@ -1,7 +1,7 @@
 //! What makes an input record acceptable: checked on entry, so that nothing behind it has to ask again.
 
-use super::payment::{Payment, PaymentAttempt, PaymentOutcome, RoutingRequest, Status};
 use super::EpochMs;
+use super::payment::{Payment, PaymentAttempt, PaymentOutcome, RoutingRequest, Status};
 use thiserror::Error;
 
 /// A record that no engine should see. The sender is to act: it goes to the dead-letter topic with this text.
@@ -43,7 +43,11 @@ impl Validate for Payment {
         let token = self.card.token.as_deref().unwrap_or("");
         text("card.token", token, ID_BYTES_MAX)?;
         if looks_like_card_number(token) {
-            return Err(InvalidRecord { field: "card.token", value: "(hidden)".into(), rule: "looks like a card number; send a token" });
+            return Err(InvalidRecord {
+                field: "card.token",
+                value: "(hidden)".into(),
+                rule: "looks like a card number; send a token",
+            });
         }
         text("method", &self.method, ID_BYTES_MAX)?;
         text("sub_method", self.sub_method.as_deref().unwrap_or(""), ID_BYTES_MAX)?;
@@ -155,6 +159,7 @@ fn looks_like_card_number(text: &str) -> bool {
     if !(13..=19).contains(&digits.len()) {
         return false;
     }
-    let sum: u32 = digits.iter().rev().enumerate().map(|(i, &d)| if i % 2 == 0 { d } else { d * 2 - if d > 4 { 9 } else { 0 } }).sum();
-    sum % 10 == 0
+    let sum: u32 =
+        digits.iter().rev().enumerate().map(|(i, &d)| if i % 2 == 0 { d } else { d * 2 - if d > 4 { 9 } else { 0 } }).sum();
+    sum.is_multiple_of(10)
 }

@@ -25,5 +25,5 @@ pub fn stable_id(kind: &str, name: &str) -> String {
 /// A short fingerprint of a text: the first 12 hex digits of its SHA-256.
 pub fn fingerprint(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
-    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().take(6).flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }

@@ -6,7 +6,9 @@ use crate::domain::psp::{Segment, SegmentKind};
 /// `ALL`, then one segment for each of `kinds` for which the payment has a value.
 pub fn segments_of(payment: &Payment, kinds: &[SegmentKind]) -> Vec<Segment> {
     let mut segments = vec![Segment::all()];
-    segments.extend(kinds.iter().filter_map(|&kind| segment_value(payment, kind).map(|value| Segment { kind, value: value.to_owned() })));
+    segments.extend(
+        kinds.iter().filter_map(|&kind| segment_value(payment, kind).map(|value| Segment { kind, value: value.to_owned() })),
+    );
     segments
 }
 

@@ -3,9 +3,9 @@
 //! The defaults and what moving each value does are documented in `src/config/default.toml`. `config` refuses what no single type
 //! can: values out of range, references to PSPs that do not exist.
 
-use crate::domain::payment::{CardType, HardSoft, InstallmentKind, Initiator};
-use crate::domain::psp::SegmentKind;
 use crate::domain::PspId;
+use crate::domain::payment::{CardType, HardSoft, Initiator, InstallmentKind};
+use crate::domain::psp::SegmentKind;
 use serde::{Deserialize, Serialize};
 
 /// All that `observe`, `merge` and `decide` read.
@@ -68,7 +68,7 @@ pub struct HealthSettings {
     pub down_rate: f64,
     /// A DEGRADED segment is UP again below this rate: lower than `degraded_rate`, so that it does not flap.
     pub recovered_rate: f64,
-    /// A segment stays in a state at least this long before it may get better.
+    /// A segment stays DEGRADED at least this long before it may be UP again.
     pub dwell_ms: i64,
     /// A DOWN segment is tried again (RECOVERING) after this long, and this long after its last failure.
     pub hold_ms: i64,

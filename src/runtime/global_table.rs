@@ -3,8 +3,8 @@
 //! Owns the only place where threads of the runtime meet: the table's reader writes it, every task reads it. It never decides;
 //! a decision records which offsets it has seen (`RoutingDecision::psp_view`).
 
-use crate::domain::psp::{PspState, Segment};
 use crate::domain::PspId;
+use crate::domain::psp::{PspState, Segment};
 use crate::engine::policy::PspView;
 use crate::io::codec::{Codec, CodecError};
 use crate::io::log::{LogError, Polled, Position, Reader, Record, TopicPartition};
@@ -63,7 +63,12 @@ pub struct TableReader {
 const RECORDS_PER_POLL: usize = 1_000;
 
 impl TableReader {
-    pub fn new(mut reader: Box<dyn Reader>, table: Arc<GlobalTable>, codec: Codec, of: &[TopicPartition]) -> Result<Self, LogError> {
+    pub fn new(
+        mut reader: Box<dyn Reader>,
+        table: Arc<GlobalTable>,
+        codec: Codec,
+        of: &[TopicPartition],
+    ) -> Result<Self, LogError> {
         let from: Vec<_> = of.iter().map(|at| (at.clone(), Position::Beginning)).collect();
         reader.assign(&from)?;
         Ok(Self { reader, table, codec, behind: of.iter().cloned().collect(), polled: Vec::new() })

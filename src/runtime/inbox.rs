@@ -16,8 +16,8 @@ pub(super) enum Input {
 /// A record that waits for its turn.
 pub(super) struct Pending {
     pub input: Input,
-    /// Event time, clamped.
-    pub at: EpochMs,
+    /// Event time, clamped. Absent: the record is no event, and says nothing about time.
+    pub at: Option<EpochMs>,
     /// Whether the event time lay in the future and was clamped.
     pub clamped: bool,
     /// As it was read: a dead letter keeps its bytes.
@@ -33,7 +33,7 @@ pub(super) enum InputEvent {
     Bad(String),
 }
 
-/// Decodes and checks a record. A bad one keeps its place in its input, under the time at which it was produced.
+/// Decodes and checks a record. A bad one keeps its place in its input.
 /// Fails only when the codec cannot tell yet (the schema registry does not answer).
 pub(super) fn receive(codec: &Codec, input: Input, record: Record, future_tolerance_ms: i64) -> Result<Pending, CodecError> {
     let event = match input {
@@ -41,10 +41,13 @@ pub(super) fn receive(codec: &Codec, input: Input, record: Record, future_tolera
         Input::Attempts => read::<PaymentAttempt>(codec, &record)?.map(|it| (it.attempted_at, InputEvent::Attempt(Box::new(it)))),
         Input::Outcomes => read::<PaymentOutcome>(codec, &record)?.map(|it| (it.occurred_at, InputEvent::Outcome(Box::new(it)))),
     };
-    let (own_at, mut event) = event.unwrap_or_else(|reason| (record.timestamp_ms, InputEvent::Bad(reason)));
+    let (own_at, mut event) = match event {
+        Ok(event) => event,
+        Err(reason) => return Ok(Pending { input, at: None, clamped: false, record, event: InputEvent::Bad(reason) }),
+    };
     let at = own_at.min(record.timestamp_ms.saturating_add(future_tolerance_ms));
     event.clamp_to(at);
-    Ok(Pending { input, at, clamped: at < own_at, record, event })
+    Ok(Pending { input, at: Some(at), clamped: at < own_at, record, event })
 }
 
 impl InputEvent {

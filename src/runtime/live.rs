@@ -11,8 +11,8 @@ use crate::io::topics;
 use crate::telemetry;
 use metrics::counter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -62,7 +62,8 @@ impl Live {
         let table = self.open_table()?;
         thread::scope(|scope| {
             let table = scope.spawn(|| self.or_stop(|| self.follow_table(table)));
-            let groups: Vec<_> = (0..self.threads).map(|slot| scope.spawn(move || self.or_stop(|| self.run_group(slot)))).collect();
+            let groups: Vec<_> =
+                (0..self.threads).map(|slot| scope.spawn(move || self.or_stop(|| self.run_group(slot)))).collect();
             self.status.set_phase(Phase::Running);
             let mut result = Ok(());
             for handle in groups.into_iter().chain([table]) {

@@ -80,8 +80,12 @@ impl TaskError {
     /// No trying again helps: a human has to act first.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Log(error) => matches!(error, LogError::Fenced { .. } | LogError::Refused(_) | LogError::Corrupt(_) | LogError::NoTopic(_)),
-            Self::Store(error) => matches!(error, StoreError::Unusable { .. } | StoreError::Locked { .. } | StoreError::Damaged { .. }),
+            Self::Log(error) => {
+                matches!(error, LogError::Fenced { .. } | LogError::Refused(_) | LogError::Corrupt(_) | LogError::NoTopic(_))
+            }
+            Self::Store(error) => {
+                matches!(error, StoreError::Unusable { .. } | StoreError::Locked { .. } | StoreError::Damaged { .. })
+            }
             Self::Codec(_) | Self::Entity(_) | Self::Damaged { .. } | Self::Panicked(_) => false,
         }
     }

@@ -3,12 +3,12 @@
 //! Owns the partition's payments and customers, its order of inputs, and its timers. Calls the engine's two functions with what
 //! they need and stages what they want. Never commits, never reads the log: `task_group` does both.
 
-use super::entity_cache::{Entity, EntityCache, EntityError, header_of};
+use super::TaskError;
+use super::entity_cache::{Entity, EntityCache, EntityError, Header, header_of};
 use super::inbox::{Input, InputEvent, Pending};
 use super::input_order::InputOrder;
 use super::shared::Shared;
 use super::staged::Staged;
-use super::TaskError;
 use crate::domain::learning::{SegmentTally, StatsDelta, Tally};
 use crate::domain::payment::{PaymentOutcome, RoutingRequest};
 use crate::domain::psp::Segment;
@@ -94,12 +94,10 @@ impl PaymentTask {
             InputEvent::Request(request) => self.on_request(shared, record, request)?,
             InputEvent::Attempt(attempt) => {
                 let effects = self.observe(shared, &attempt.payment.payment_id, Event::Attempt(attempt))?;
-                if !effects.duplicate {
-                    if let Some(customer) = &attempt.payment.customer_id {
-                        let entry = self.customers.get(&shared.store, customer)?;
-                        entry.value.saw_attempt(attempt.attempted_at);
-                        entry.mark_dirty();
-                    }
+                if let (false, Some(customer)) = (effects.duplicate, &attempt.payment.customer_id) {
+                    let entry = self.customers.get(&shared.store, customer)?;
+                    entry.value.saw_attempt(attempt.attempted_at);
+                    entry.mark_dirty();
                 }
                 self.take(shared, attempt.payment.key(), effects, Some(pending))?;
             }
@@ -218,7 +216,9 @@ impl PaymentTask {
         let tile_start = result.at.div_euclid(TILE_MS) * TILE_MS;
         let by_segment = self.deltas.entry(result.psp_id).or_default();
         for segment in result.segments {
-            by_segment.entry((segment, tile_start)).or_default().add(&result.tally);
+            let tally = by_segment.entry((segment, tile_start)).or_default();
+            tally.add(&result.tally);
+            tally.bound_codes();
         }
     }
 
@@ -279,10 +279,9 @@ fn expired(shared: &Shared, shard: Shard, before: EpochMs, from: &mut Vec<u8>) -
             return ControlFlow::Break(());
         }
         looked_at += 1;
-        if let (Some(header), Ok(id)) = (header_of(value), std::str::from_utf8(key)) {
-            if header.last_event_at < before && header.timer_at.is_none() {
-                ids.push(id.to_owned());
-            }
+        let is_expired = |header: &Header| header.last_event_at < before && header.timer_at.is_none();
+        if let (Some(_), Ok(id)) = (header_of(value).filter(is_expired), std::str::from_utf8(key)) {
+            ids.push(id.to_owned());
         }
         ControlFlow::Continue(())
     })?;

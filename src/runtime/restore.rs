@@ -4,8 +4,8 @@
 //! to another log, another partition count or another format, or lies ahead of its changelog. Reads changelogs, writes the
 //! store, and never processes an event.
 
-use super::entity_cache::FORMAT;
 use super::TaskError;
+use super::entity_cache::FORMAT;
 use crate::io::log::{LogError, Polled, Position, Reader, Record, TopicPartition};
 use crate::io::store::{Shard, ShardPosition, StateBatch, StateStore, StoreError};
 use std::collections::BTreeMap;
@@ -46,12 +46,22 @@ impl Restore {
         let mut from = Vec::new();
         for (at, &shard) in &changelogs {
             let bounds = reader.bounds(at)?;
-            let expected = ShardPosition { log_id: log_id.to_owned(), partitions: partitions_of(&partitions, shard), format: FORMAT, changelog_offset: 0 };
+            let expected = ShardPosition {
+                log_id: log_id.to_owned(),
+                partitions: partitions_of(&partitions, shard),
+                format: FORMAT,
+                changelog_offset: 0,
+            };
             let local = store.position(shard)?;
             let start = match worth(local.as_ref(), &expected, bounds) {
                 Worth::RollForward(offset) => Position::At(offset),
                 Worth::Rebuild(why) => {
-                    tracing::info!(store = shard.store.as_str(), partition = shard.partition, why, "state is rebuilt from its changelog");
+                    tracing::info!(
+                        store = shard.store.as_str(),
+                        partition = shard.partition,
+                        why,
+                        "state is rebuilt from its changelog"
+                    );
                     store.wipe(shard)?;
                     Position::Beginning
                 }

@@ -37,7 +37,7 @@ impl Shared {
 
 /// Full names of topics, shared instead of formatted for each record.
 pub struct Names {
-    names: TopicNames,
+    topics: TopicNames,
     outputs: HashMap<RecordKind, Arc<str>>,
     dead_letters: HashMap<String, Arc<str>>,
 }
@@ -45,13 +45,14 @@ pub struct Names {
 impl Names {
     fn new(names: TopicNames) -> Self {
         let outputs = RecordKind::all().map(|kind| (kind, Arc::from(names.full(kind.topic())))).collect();
-        let letters = topics::INPUTS.iter().map(|input| (names.full(input), Arc::from(names.full(&topics::dead_letters_of(input)))));
+        let letters =
+            topics::INPUTS.iter().map(|input| (names.full(input), Arc::from(names.full(&topics::dead_letters_of(input)))));
         let letters = letters.collect();
-        Self { names, outputs, dead_letters: letters }
+        Self { topics: names, outputs, dead_letters: letters }
     }
 
     pub(super) fn output(&self, kind: RecordKind) -> Arc<str> {
-        self.outputs.get(&kind).cloned().unwrap_or_else(|| Arc::from(self.names.full(kind.topic())))
+        self.outputs.get(&kind).cloned().unwrap_or_else(|| Arc::from(self.topics.full(kind.topic())))
     }
 
     pub(super) fn dead_letters(&self, input: &str) -> Arc<str> {
@@ -59,7 +60,7 @@ impl Names {
     }
 
     pub(super) fn changelog(&self, store: StoreName) -> String {
-        self.names.full(match store {
+        self.topics.full(match store {
             StoreName::Payments => topics::PAYMENTS_CHANGELOG,
             StoreName::Customers => topics::CUSTOMERS_CHANGELOG,
             StoreName::Psps => topics::PSPS_CHANGELOG,
@@ -67,14 +68,14 @@ impl Names {
     }
 
     pub(super) fn names(&self) -> &TopicNames {
-        &self.names
+        &self.topics
     }
 
     pub fn full(&self, base: &str) -> String {
-        self.names.full(base)
+        self.topics.full(base)
     }
 
     pub(super) fn base_of(&self, full: &str) -> Option<&'static str> {
-        self.names.base_of(full)
+        self.topics.base_of(full)
     }
 }

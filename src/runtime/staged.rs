@@ -40,7 +40,13 @@ impl Staged {
         self.offsets.insert(record.at.clone(), record.offset + 1);
     }
 
-    pub(super) fn emit<T: Wire>(&mut self, shared: &Shared, key: &str, value: &T, cause: Option<&Record>) -> Result<(), CodecError> {
+    pub(super) fn emit<T: Wire>(
+        &mut self,
+        shared: &Shared,
+        key: &str,
+        value: &T,
+        cause: Option<&Record>,
+    ) -> Result<(), CodecError> {
         let mut bytes = Vec::with_capacity(512);
         shared.codec.encode(value, &mut bytes)?;
         self.outputs.push(Output {

@@ -2,10 +2,10 @@
 //!
 //! Owns the books of the PSPs that fall into its partition. Stages `psp.states` and `psp.outages`. Never commits, never reads the log.
 
+use super::TaskError;
 use super::clock::Clock;
 use super::shared::Shared;
 use super::staged::Staged;
-use super::TaskError;
 use crate::domain::learning::StatsDelta;
 use crate::domain::psp::{Segment, state_key};
 use crate::domain::{EpochMs, PspId};
@@ -31,6 +31,9 @@ pub(super) struct StatsTask {
     pub staged: Staged,
 }
 
+/// Keys and values of one book.
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Windows move on by silence at this pace; a tile lasts ten seconds.
 const TICK_MS: i64 = 500;
 
@@ -38,7 +41,7 @@ impl StatsTask {
     /// Takes up a partition whose state is restored. Everything is published once: the last change may not have been.
     pub(super) fn open(shared: &Shared, partition: i32, now_ms: i64) -> Result<Self, TaskError> {
         let shard = Shard::new(StoreName::Psps, partition);
-        let mut entries: BTreeMap<PspId, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        let mut entries: BTreeMap<PspId, Entries> = BTreeMap::new();
         shared.store.scan(shard, b"", |key, value| {
             if let Some(psp_id) = psp_of_key(key) {
                 entries.entry(psp_id).or_default().push((key.to_vec(), value.to_vec()));
@@ -50,7 +53,10 @@ impl StatsTask {
             let restored = PspBook::restore(psp_id.clone(), entries);
             books.insert(psp_id, restored.map_err(|corrupt| TaskError::Damaged { shard, detail: corrupt.to_string() })?);
         }
-        let changed = books.iter().flat_map(|(psp, book)| book.states(0, &shared.settings.health).map(|state| (psp.clone(), state.segment))).collect();
+        let changed = books
+            .iter()
+            .flat_map(|(psp, book)| book.states(0, &shared.settings.health).map(|state| (psp.clone(), state.segment)))
+            .collect();
         let reached = books.values().map(PspBook::now).max().map(|at| (at, now_ms));
         let staged = Staged::default();
         Ok(Self { shard, books, changed, published_ms: HashMap::new(), reached, at_end: false, ticked_ms: now_ms, staged })
@@ -62,7 +68,9 @@ impl StatsTask {
             Some(Ok(delta)) => self.merge(shared, &delta, now_ms)?,
             Some(Err(error)) if !error.blames_record() => return Err(error.into()),
             // Written by ourselves under a transaction: this is a version that we do not know, or somebody else's hand.
-            Some(Err(error)) => tracing::error!(partition = record.at.partition, offset = record.offset, %error, "a delta cannot be read and is left out"),
+            Some(Err(error)) => {
+                tracing::error!(partition = record.at.partition, offset = record.offset, %error, "a delta cannot be read and is left out");
+            }
             None => {}
         }
         self.staged.took(record);
@@ -136,6 +144,10 @@ impl StatsTask {
 
     /// Publishes what changed and was not published within the interval; `all`: whatever the interval.
     pub(super) fn publish_due(&mut self, shared: &Shared, now_ms: i64, all: bool) -> Result<(), TaskError> {
+        if all && let Some((at, _)) = self.reached {
+            // A PSP without events of its own is as far in time as its neighbours.
+            self.tick(shared, at)?;
+        }
         let interval_ms = shared.settings.health.publish_interval_ms;
         let now_ms = match shared.clock {
             Clock::Wall => now_ms,

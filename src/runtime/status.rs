@@ -163,6 +163,9 @@ fn waiting_reasons(inner: &Inner) -> Vec<String> {
     if let Some(why) = &inner.log_unavailable {
         reasons.push(format!("the log does not answer: {why}"));
     }
+    if inner.phase == Phase::Running && inner.groups.is_empty() {
+        reasons.push("no task group has joined yet".to_owned());
+    }
     for (name, group) in &inner.groups {
         if !group.assigned {
             reasons.push(format!("{name}: no assignment yet"));
@@ -271,5 +274,6 @@ mod tests {
         assert!(!report.live && !report.ready && report.reasons[0].contains("tasks-0"), "{report:?}");
         status.remove_group("tasks-0");
         assert!(status.report().live);
+        assert!(!status.report().ready, "nothing works here any more");
     }
 }

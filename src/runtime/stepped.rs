@@ -24,7 +24,8 @@ impl Engine {
     /// Joins the log and restores the state. The log's topics must exist.
     pub fn open(log: Arc<dyn EventLog>, shared: Arc<Shared>, limits: Limits) -> Result<Self, TaskError> {
         let states = shared.topics.full(topics::PSP_STATES);
-        let found = log.topics(&[])?.into_iter().find(|topic| topic.name == states).ok_or_else(|| LogError::NoTopic(states.clone()))?;
+        let found =
+            log.topics(&[])?.into_iter().find(|topic| topic.name == states).ok_or_else(|| LogError::NoTopic(states.clone()))?;
         let partitions: Vec<_> = (0..found.partitions).map(|partition| TopicPartition::new(&states, partition)).collect();
         let table = TableReader::new(log.reader()?, shared.global.clone(), shared.codec.clone(), &partitions)?;
         let status = Arc::new(Status::new(Duration::MAX));

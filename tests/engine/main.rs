@@ -1,9 +1,11 @@
 //! The path of an event through the whole engine, on the embedded log: in at the topics, out at the topics.
 
+#![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
+
 mod world;
 
 use bytes::Bytes;
-use smartrouter::domain::decision::{DecidedBy, RoutingDecision, SkipReason};
+use smartrouter::domain::decision::{DecidedBy, RoutingDecision, SkipReason, StepLatency};
 use smartrouter::domain::learning::{Feedback, Prediction};
 use smartrouter::domain::payment::{PaymentAttempt, Status};
 use smartrouter::domain::psp::{HealthState, PspOutage, PspState, SegmentKind};
@@ -32,8 +34,10 @@ fn check_all_is_counted(world: &World, payments: usize) {
         *attempts += 1;
         *approvals += i64::from(entry.approved);
     }
-    let counted: BTreeMap<_, _> =
-        states(world).into_iter().map(|(psp, state)| (psp, (state.windows.last_24h.attempts, state.windows.last_24h.approvals))).collect();
+    let counted: BTreeMap<_, _> = states(world)
+        .into_iter()
+        .map(|(psp, state)| (psp, (state.windows.last_24h.attempts, state.windows.last_24h.approvals)))
+        .collect();
     assert_eq!(counted, expected);
 }
 
@@ -56,7 +60,11 @@ fn every_request_is_decided_and_every_result_counted_once() {
     assert!(world.read::<RoutingDecision>().iter().any(|decision| decision.decided_by == DecidedBy::WindowedRate));
     let linked = world.read::<Feedback>().iter().filter(|feedback| feedback.decision_id.is_some()).count();
     assert_eq!(linked, 300, "each attempt followed the decision on its payment");
-    let traced = world.records("routing.decisions").iter().filter(|record| record.headers.iter().any(|(name, _)| name == "traceparent")).count();
+    let traced = world
+        .records("routing.decisions")
+        .iter()
+        .filter(|record| record.headers.iter().any(|(name, _)| name == "traceparent"))
+        .count();
     assert_eq!(traced, 300);
 }
 
@@ -205,10 +213,14 @@ fn a_psp_that_times_out_is_down_once_and_avoided() {
     assert_eq!(states(&world)["elavon"].state, HealthState::Down);
     let decisions = world.read::<RoutingDecision>();
     let old: BTreeSet<_> = (1..=before).map(|n| format!("r-p{n}")).collect();
-    let after: Vec<_> = decisions.iter().filter(|it| !old.contains(&it.request_id) && it.decided_by != DecidedBy::HardRule).collect();
+    let after: Vec<_> =
+        decisions.iter().filter(|it| !old.contains(&it.request_id) && it.decided_by != DecidedBy::HardRule).collect();
     assert!(after.len() > 50);
     for decision in after {
-        assert!(decision.ranked[0].psp_id.as_str() != "elavon" || decision.decided_by == DecidedBy::RecoverySample, "{decision:?}");
+        assert!(
+            decision.ranked[0].psp_id.as_str() != "elavon" || decision.decided_by == DecidedBy::RecoverySample,
+            "{decision:?}"
+        );
         let skipped = decision.skipped.iter().any(|it| it.psp_id.as_str() == "elavon" && it.reason == SkipReason::Down);
         assert!(skipped || decision.decided_by == DecidedBy::RecoverySample, "{decision:?}");
         assert!(!decision.psp_view.is_empty());
@@ -248,7 +260,9 @@ fn the_same_events_give_the_same_decisions() {
         engine.close().unwrap();
         let mut decisions = world.read::<RoutingDecision>();
         // How long it took is measured, not decided.
-        decisions.iter_mut().for_each(|decision| decision.latency_us = Default::default());
+        for decision in &mut decisions {
+            decision.latency_us = StepLatency::default();
+        }
         decisions
     };
     assert_eq!(run(), run());

@@ -16,19 +16,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub const T0: i64 = 1_700_000_000_000;
-pub const PREFIX: &str = "test.";
+pub(crate) const T0: i64 = 1_700_000_000_000;
+pub(crate) const PREFIX: &str = "test.";
 
-pub struct World {
-    pub dir: tempfile::TempDir,
-    pub log: Arc<EmbeddedLog>,
-    pub codec: Codec,
-    pub now: i64,
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) log: Arc<EmbeddedLog>,
+    pub(crate) codec: Codec,
+    pub(crate) now: i64,
     sent: usize,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let log = Arc::new(EmbeddedLog::open(dir.path().join("log"), EmbeddedOptions::default()).unwrap());
         let options = PlanOptions { names: TopicNames::new(PREFIX), ..PlanOptions::default() };
@@ -37,11 +37,11 @@ impl World {
     }
 
     /// An engine on this world's log and state. Dropping it without `close` is a crash.
-    pub fn engine(&self) -> Engine {
+    pub(crate) fn engine(&self) -> Engine {
         self.engine_with(&[])
     }
 
-    pub fn engine_with(&self, overrides: &[(&str, &str)]) -> Engine {
+    pub(crate) fn engine_with(&self, overrides: &[(&str, &str)]) -> Engine {
         let file = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/volaris.toml"));
         let overrides = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let settings = Config::load(&LoadOptions { file, overrides, ..LoadOptions::default() }).unwrap().config.settings;
@@ -57,7 +57,7 @@ impl World {
         Engine::open(self.log.clone(), Arc::new(shared), limits).unwrap()
     }
 
-    pub fn append(&self, topic: &str, key: &str, value: Option<Bytes>) {
+    pub(crate) fn append(&self, topic: &str, key: &str, value: Option<Bytes>) {
         let output = Output {
             topic: format!("{PREFIX}{topic}").into(),
             partition: None,
@@ -69,17 +69,17 @@ impl World {
         self.log.appender().unwrap().append(vec![output]).unwrap();
     }
 
-    pub fn send<T: Wire>(&self, key: &str, value: &T) {
+    pub(crate) fn send<T: Wire>(&self, key: &str, value: &T) {
         self.append(T::KIND.topic(), key, Some(self.encode(value)));
     }
 
-    pub fn encode<T: Wire>(&self, value: &T) -> Bytes {
+    pub(crate) fn encode<T: Wire>(&self, value: &T) -> Bytes {
         let mut bytes = Vec::new();
         self.codec.encode(value, &mut bytes).unwrap();
         bytes.into()
     }
 
-    pub fn payment(&mut self) -> Payment {
+    pub(crate) fn payment(&mut self) -> Payment {
         self.sent += 1;
         let id = format!("p{}", self.sent);
         let amex = unit_interval("brand", &id) < 0.1;
@@ -92,7 +92,7 @@ impl World {
         payment
     }
 
-    pub fn request(&mut self, payment: &Payment) {
+    pub(crate) fn request(&mut self, payment: &Payment) {
         self.now += 5;
         let request = RoutingRequest {
             payment: payment.clone(),
@@ -106,7 +106,7 @@ impl World {
         self.send(payment.key(), &request);
     }
 
-    pub fn attempt(&mut self, payment: &Payment, psp: &str) -> PaymentAttempt {
+    pub(crate) fn attempt(&mut self, payment: &Payment, psp: &str) -> PaymentAttempt {
         self.now += 400;
         let attempt = PaymentAttempt {
             payment: payment.clone(),
@@ -123,13 +123,13 @@ impl World {
         attempt
     }
 
-    pub fn outcome(&mut self, attempt: &PaymentAttempt, status: Status) {
+    pub(crate) fn outcome(&mut self, attempt: &PaymentAttempt, status: Status) {
         let outcome = outcome(attempt, status);
         self.send(attempt.payment.key(), &outcome);
     }
 
     /// Payments that ask for a route, take one of three PSPs (or Amex), and come out well four times in five.
-    pub fn traffic(&mut self, payments: usize) {
+    pub(crate) fn traffic(&mut self, payments: usize) {
         for _ in 0..payments {
             let payment = self.payment();
             self.request(&payment);
@@ -143,7 +143,7 @@ impl World {
     }
 
     /// All committed records of a topic, partition by partition.
-    pub fn records(&self, topic: &str) -> Vec<Record> {
+    pub(crate) fn records(&self, topic: &str) -> Vec<Record> {
         let name = format!("{PREFIX}{topic}");
         let partitions = self.log.topics(&[]).unwrap().into_iter().find(|it| it.name == name).unwrap().partitions;
         let mut reader = self.log.reader().unwrap();
@@ -166,12 +166,12 @@ impl World {
         records
     }
 
-    pub fn read<T: Wire>(&self) -> Vec<T> {
+    pub(crate) fn read<T: Wire>(&self) -> Vec<T> {
         self.records(T::KIND.topic()).iter().map(|record| self.codec.decode(record.value.as_ref().unwrap()).unwrap()).collect()
     }
 }
 
-pub fn outcome(attempt: &PaymentAttempt, status: Status) -> PaymentOutcome {
+pub(crate) fn outcome(attempt: &PaymentAttempt, status: Status) -> PaymentOutcome {
     let declined = status == Status::Declined;
     PaymentOutcome {
         attempt_id: attempt.attempt_id.clone(),
@@ -190,7 +190,7 @@ pub fn outcome(attempt: &PaymentAttempt, status: Status) -> PaymentOutcome {
     }
 }
 
-pub fn payment(id: &str) -> Payment {
+pub(crate) fn payment(id: &str) -> Payment {
     Payment {
         payment_id: id.into(),
         order_id: format!("o-{id}"),

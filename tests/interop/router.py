@@ -59,10 +59,11 @@ class Router:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="smartrouter-interop-"))
         self.producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 2})
         self.processes = []
+        self.config = PROJECT / "deploy" / "volaris.toml"
 
     def words(self, instance="one", bootstrap=None, state=None):
         state = state or self.dir / instance
-        return ["-c", str(PROJECT / "deploy" / "volaris.toml"), "-b", bootstrap or self.bootstrap, "--topic-prefix", self.prefix,
+        return ["-c", str(self.config), "-b", bootstrap or self.bootstrap, "--topic-prefix", self.prefix,
                 "--state-dir", str(state), "--instance", instance]
 
     def command(self, *words, instance="one", bootstrap=None, state=None, timeout=90):

@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
 """The router on a real Kafka, from outside: `spine.py BINARY HOST:PORT [NAME...]` runs the checks, or those that are named."""
 import collections
+import csv
+import datetime
+import json
+import os
+import subprocess
 import sys
 import time
 import traceback
 
-from router import Router, encode
+from router import PROJECT, Router, encode
 
 NOW_MS = int(time.time() * 1000)
 
@@ -143,7 +148,7 @@ def dead_letters_and_redrive(router):
     pesos = encode("payment.attempts", good | {"payment": good["payment"] | {"currency": "pesos"}})
     whole = encode("payment.attempts", good)
     bad = {
-        "payment.attempts": [whole[:40], b"\x01" + whole[1:], b"\x00\x7f\xff\xff\xff" + whole[5:], b"", b"{}", bytes(1_000_000), pesos, None],
+        "payment.attempts": [whole[:40], b"\x01" + whole[1:], b"\x00\x7f\xff\xff\xff" + whole[5:], b"", b"{}", bytes(900_000), pesos, None],
         "payment.outcomes": [b"\x00", whole, None],
         "routing.requests": [b"noise" * 1000, whole],
     }
@@ -163,7 +168,7 @@ def dead_letters_and_redrive(router):
     mine = next(row for row in listed if "currency" in row["reason"])
     mended = router.dir / "mended.avro"
     mended.write_bytes(whole)
-    where = [f"{mine['topic']}", "--partition", str(mine["partition"]), "--offset", str(mine["offset"])]
+    where = [f"{mine['topic']}:{mine['partition']}:{mine['offset']}"]
     status, out, err = router.command("dlq", "redrive", *where, "--value-file", str(mended))
     assert status == 0 and len(router.read("payment.attempts", raw=True)) == 68, (status, out, err)
     status, out, err = router.command("dlq", "redrive", *where, "--value-file", str(mended), "--execute")
@@ -200,7 +205,66 @@ def wrong_use(router):
     assert status == 1 and str(unusable) in err, (status, err)
 
 
-CHECKS = [stop_and_start, killed_while_working, killed_and_replaced, dead_letters_and_redrive, wrong_use]
+def history_both_ways(router):
+    """A replay through Kafka and one in a process of its own end in the same windows, with the same feedback and decisions."""
+    january = PROJECT.parent / "shared" / "data" / "psp_2019_january" / "attempts.csv"
+    history = january if january.exists() else made_up_history(router.dir / "attempts.csv")
+    rows = list(csv.DictReader(history.open()))
+    words = [router.binary, "-c", str(PROJECT / "deploy" / "january.toml"), "-b", router.bootstrap, "--topic-prefix", router.prefix, "--output", "json"]
+    replay = ["replay", str(history), "--mapping", str(PROJECT / "deploy" / "mappings" / "psp_routing_log.toml"), "--decide"]
+    call = lambda state, *rest, env={}: json.loads(subprocess.run(
+        [*words, "--state-dir", str(router.dir / state), *rest], check=True, capture_output=True, text=True, env=os.environ | env).stdout.splitlines()[-1])
+    here = call("embedded", *replay)
+    there = call("kafka", *replay, "--to", "kafka")
+    assert here["attempts"] == there["attempts"] == len(rows) and here["feedback"] == len(rows), (here, there)
+    assert here["decisions"] == here["payments"] == there["requests"], (here, there)
+    windows = {row["psp_id"]: row["windows"] for row in call("embedded", "psp", "list", env={"SMARTROUTER__RUNTIME__LOG": "embedded"})}
+    router.config = PROJECT / "deploy" / "january.toml"
+    process = router.start()
+    feedback = router.read("athia.feedback", lambda records: len(records) >= len(rows), 120)
+    assert len(once(feedback, "attempt_id")) == len(rows)
+    approved = collections.Counter(record["psp_id"] for _, record in feedback if record["approved"])
+    assert dict(approved) == {psp: counts["approved"] for psp, counts in here["by_psp"].items() if counts["approved"]}
+    decisions = router.read("routing.decisions", lambda records: len(records) >= here["payments"], 60)
+    assert len(once(decisions, "request_id")) == here["payments"]
+    ends = max(record["outcome_at"] for _, record in feedback)
+    # Silence after the last event moves windows on: what embedded ended with must be among what was published.
+    figures = lambda windows: [windows[window][figure] for window in ("last_15m", "last_1h", "last_24h")
+                               for figure in ("attempts", "approvals", "soft_declines", "hard_declines", "timeouts", "errors")]
+    published = collections.defaultdict(list)
+    for _, state in router.read("psp.states"):
+        if state["segment"]["kind"] == "ALL":
+            published[state["psp_id"]].append(figures(state["windows"]))
+    for psp, expected in windows.items():
+        assert figures(expected) in published[psp], (psp, figures(expected), published[psp][-3:])
+    router.stop(process)
+
+
+def made_up_history(path):
+    """A day of the same shape as the routing log, where that is not at hand."""
+    lines = ["id,tmsp,country,amount,success,PSP,3D_secured,card"]
+    for number in range(2_000):
+        at = datetime.datetime(2019, 1, 1) + datetime.timedelta(seconds=40 * number)
+        psp = ("UK_Card", "Simplecard", "Moneycard", "Goldcard")[number % 4]
+        lines.append(f"{number},{at:%Y-%m-%d %H:%M:%S},Germany,{50 + number // 2 % 90},{int(number % 5 == 0)},{psp},{number % 2},Visa")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def broker_of_another_shape(router):
+    """Unequal partition counts are refused before anything is read."""
+    from confluent_kafka.admin import AdminClient, NewPartitions
+    admin = AdminClient({"bootstrap.servers": router.bootstrap})
+    for future in admin.create_partitions([NewPartitions(router.prefix + "payment.outcomes", 6)]).values():
+        future.result(20)
+    for words in (["run"], ["topics", "check"], ["check"]):
+        status, out, err = router.command(*words)
+        told = out + err
+        assert status in (1, 3) and "payment.outcomes" in told and "6" in told, (words, status, told)
+
+
+CHECKS = [stop_and_start, killed_while_working, killed_and_replaced, dead_letters_and_redrive, wrong_use, history_both_ways,
+          broker_of_another_shape]
 
 
 def main():

@@ -7,8 +7,9 @@ use crate::reading::{
 use smartrouter::io::log::embedded::{EmbeddedLog, EmbeddedOptions, Upkeep};
 use smartrouter::io::log::{EventLog, LogError, Output, Polled, Position};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
 pub(crate) struct EmbeddedUnderTest {
@@ -26,6 +27,40 @@ pub(crate) fn under_test() -> EmbeddedUnderTest {
     EmbeddedUnderTest { embedded: open(directory.path()), directory }
 }
 
+/// A copy of the files of an open log as they were at one moment.
+///
+/// RocksDB makes and deletes files in the background. A copy into which that fell is a state that never was on the disk, so it
+/// counts only if every file is the same before and after.
+fn image_of(directory: &Path) -> TempDir {
+    let begun = Instant::now();
+    loop {
+        let image = TempDir::new().expect("a directory");
+        let before = files_of(directory);
+        let copied =
+            before.iter().flatten().all(|(name, _, _)| std::fs::copy(directory.join(name), image.path().join(name)).is_ok());
+        if copied && before.is_some() && before == files_of(directory) {
+            return image;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the files of {} never stand still", directory.display());
+    }
+}
+
+/// Name, length and time of change of each file that makes up the database; none if one went while we looked.
+fn files_of(directory: &Path) -> Option<Vec<(OsString, u64, SystemTime)>> {
+    let mut files = Vec::new();
+    for file in std::fs::read_dir(directory).ok()? {
+        let file = file.ok()?;
+        // Its lock belongs to the process, and its diary is not read back.
+        if file.file_name() == "LOCK" || file.file_name().to_string_lossy().starts_with("LOG") {
+            continue;
+        }
+        let about = file.metadata().ok()?;
+        files.push((file.file_name(), about.len(), about.modified().ok()?));
+    }
+    files.sort();
+    Some(files)
+}
+
 impl TestLog for EmbeddedUnderTest {
     fn log(&self) -> &dyn EventLog {
         &self.embedded
@@ -37,13 +72,7 @@ impl TestLog for EmbeddedUnderTest {
 
     /// Goes on with the files as they are at this moment, while the log is open: what a killed process leaves.
     fn crash(&mut self) {
-        let image = TempDir::new().expect("a directory");
-        for file in std::fs::read_dir(self.directory.path()).expect("list") {
-            let file = file.expect("entry");
-            if file.file_name() != "LOCK" {
-                std::fs::copy(file.path(), image.path().join(file.file_name())).expect("copy");
-            }
-        }
+        let image = image_of(self.directory.path());
         self.embedded = open(image.path());
         self.directory = image;
     }
@@ -318,7 +347,8 @@ fn a_directory_that_cannot_be_made_is_named() {
 
 #[test]
 fn damage_is_told_and_not_written_over() {
-    let spoil: [(&str, fn(&Path)); 3] = [
+    type Spoil = (&'static str, fn(&Path));
+    let spoil: [Spoil; 3] = [
         ("manifest", |path| {
             let manifest = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
             let manifest = manifest.filter(|file| file.file_name().unwrap().to_string_lossy().starts_with("MANIFEST"));

@@ -15,7 +15,7 @@ struct KafkaUnderTest {
 }
 
 fn connect(bootstrap: &str) -> KafkaLog {
-    KafkaLog::connect(KafkaOptions::new(bootstrap)).expect("connect to the broker")
+    KafkaLog::connect(KafkaOptions { bootstrap: bootstrap.to_owned(), ..KafkaOptions::default() }).expect("connect to the broker")
 }
 
 impl TestLog for KafkaUnderTest {

@@ -57,8 +57,7 @@ fn run_and_kill(path: &Path, lines: usize, spins: u64) -> i64 {
         .spawn()
         .expect("start the process");
     let said = BufReader::new(child.stdout.take().expect("its output"));
-    let mut acknowledged =
-        said.lines().map_while(Result::ok).filter_map(|line| Some(line.strip_prefix(ACKNOWLEDGED)?.parse().ok()?));
+    let mut acknowledged = said.lines().map_while(Result::ok).filter_map(|line| line.strip_prefix(ACKNOWLEDGED)?.parse().ok());
     let mut last = acknowledged.by_ref().take(lines).last().expect("the process works");
     (0..spins).for_each(|_| std::thread::yield_now());
     child.kill().expect("kill");

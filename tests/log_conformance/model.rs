@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How many cases are tried where nothing else is asked for: some seconds.
+const CASES: u32 = 48;
+
 /// Two partitions that keep all, and one that is compacted.
 const PLACES: [(&str, i32); 3] = [("plain", 0), ("plain", 1), ("table", 0)];
 
@@ -287,8 +290,14 @@ impl Bench {
     }
 }
 
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { default.cases } else { CASES };
+    ProptestConfig { cases, failure_persistence: None, ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_log_does_what_the_model_does(ops in ops()) {

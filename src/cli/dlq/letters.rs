@@ -47,7 +47,7 @@ impl FromStr for LetterId {
 
 /// What `dlq list` shows of a letter.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Letter {
+pub(super) struct DeadLetter {
     /// As `show` and `redrive` take it.
     pub(super) letter: String,
     pub(super) topic: String,
@@ -63,7 +63,7 @@ pub(super) struct Letter {
     pub(super) redriven: bool,
 }
 
-impl Letter {
+impl DeadLetter {
     /// Reads the headers; a record without them is not a dead letter.
     pub(super) fn of(record: &Record) -> Result<Self> {
         let id = LetterId { at: record.at.clone(), offset: record.offset };
@@ -103,13 +103,13 @@ pub(super) fn header(record: &Record, name: &str) -> Option<String> {
 }
 
 /// All letters of these topics, oldest first within a partition.
-pub(super) fn all(log: &dyn EventLog, topics: &[String]) -> Result<Vec<Letter>> {
+pub(super) fn all(log: &dyn EventLog, topics: &[String]) -> Result<Vec<DeadLetter>> {
     let mut letters = Vec::new();
     let mut redriven = BTreeSet::new();
     scan::scan(log, topics, |record| {
         if let Some(letter) = header(&record, REDRIVEN).filter(|_| header(&record, SOURCE_TOPIC).is_none()) {
             redriven.insert(letter);
-        } else if let Ok(letter) = Letter::of(&record) {
+        } else if let Ok(letter) = DeadLetter::of(&record) {
             // What somebody else put into the topic is none of our business.
             letters.push(letter);
         }
@@ -166,14 +166,14 @@ mod tests {
                 .map(|(_, (name, text))| ((*name).to_owned(), Some(Bytes::from_static(text.as_bytes()))))
                 .collect(),
         };
-        let letter = Letter::of(&record(usize::MAX)).unwrap();
+        let letter = DeadLetter::of(&record(usize::MAX)).unwrap();
         assert_eq!((letter.letter.as_str(), letter.source.as_str(), letter.bytes), ("t.dlq:0:5", "t:2:7", 3));
         assert!(letter.matches(Some("t"), Some("r")) && !letter.matches(Some("u"), None) && !letter.matches(None, Some("x")));
         let mut elsewhere = record(usize::MAX);
         elsewhere.at = TopicPartition::new("u.dlq", 0);
-        assert!(Letter::of(&elsewhere).is_err(), "a letter of one topic in the dead letters of another");
+        assert!(DeadLetter::of(&elsewhere).is_err(), "a letter of one topic in the dead letters of another");
         for (without, (name, _)) in headers.iter().enumerate() {
-            let error = Letter::of(&record(without)).unwrap_err().to_string();
+            let error = DeadLetter::of(&record(without)).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }
     }

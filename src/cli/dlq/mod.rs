@@ -14,8 +14,9 @@ use super::context::Context;
 use super::screen::{Column, one_line, remark, time};
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use letters::{Letter, LetterId};
+use letters::{DeadLetter, LetterId};
 use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -86,7 +87,7 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Verdict> {
     match command {
         Command::List(filter) => list(context, &filter),
         Command::Show { letter, value_to } => show(context, &letter, value_to.as_deref()),
-        Command::Redrive(options) => redrive::run(context, options),
+        Command::Redrive(options) => redrive::run(context, &options),
     }
 }
 
@@ -103,7 +104,7 @@ fn list(context: &Context, filter: &Filter) -> Result<Verdict> {
 fn show(context: &Context, id: &LetterId, value_to: Option<&std::path::Path>) -> Result<Verdict> {
     let log = context.log()?;
     let record = letters::record(log.as_ref(), id)?;
-    let letter = Letter::of(&record)?;
+    let letter = DeadLetter::of(&record)?;
     let screen = context.screen();
     let value = record.value.as_deref().unwrap_or_default();
     if let Some(path) = value_to {
@@ -134,7 +135,12 @@ fn readable(bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 }
 
 /// The first bytes, 16 a line, as `xxd` shows them.

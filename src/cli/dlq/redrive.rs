@@ -1,6 +1,6 @@
 //! Sends dead letters to where they came from.
 
-use super::letters::{self, AT, Letter, LetterId, REASON, REDRIVEN, SOURCE_OFFSET, SOURCE_PARTITION, SOURCE_TOPIC};
+use super::letters::{self, AT, DeadLetter, LetterId, REASON, REDRIVEN, SOURCE_OFFSET, SOURCE_PARTITION, SOURCE_TOPIC};
 use super::{COLUMNS, Redrive};
 use crate::cli::Verdict;
 use crate::cli::context::Context;
@@ -16,7 +16,7 @@ const REDRIVEN_FROM: &str = "dlq-redriven-from";
 /// Letters between two flushes; at most so many may be sent twice when the process dies.
 const BATCH_LETTERS: usize = 100;
 
-pub(super) fn run(context: &Context, options: Redrive) -> Result<Verdict> {
+pub(super) fn run(context: &Context, options: &Redrive) -> Result<Verdict> {
     let log = context.log()?;
     let screen = context.screen();
     let mended = match &options.value_file {
@@ -24,7 +24,7 @@ pub(super) fn run(context: &Context, options: Redrive) -> Result<Verdict> {
         Some(path) => Some(Bytes::from(std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?)),
         None => None,
     };
-    let (chosen, skipped) = choose(log.as_ref(), &context.dead_letter_topics(), &options)?;
+    let (chosen, skipped) = choose(log.as_ref(), &context.dead_letter_topics(), options)?;
     if !screen.is_json() {
         screen.rows(COLUMNS, &chosen, "no letters to send again")?;
     }
@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context, options: Redrive) -> Result<Verdict> {
 }
 
 /// The letters that the options name, and how many of those are left out because they were sent before.
-fn choose(log: &dyn EventLog, topics: &[String], options: &Redrive) -> Result<(Vec<Letter>, usize)> {
+fn choose(log: &dyn EventLog, topics: &[String], options: &Redrive) -> Result<(Vec<DeadLetter>, usize)> {
     let mut found = letters::all(log, topics)?;
     if options.all {
         found.retain(|letter| letter.matches(options.topic.as_deref(), options.reason.as_deref()));
@@ -62,7 +62,7 @@ fn choose(log: &dyn EventLog, topics: &[String], options: &Redrive) -> Result<(V
 }
 
 /// Each batch: first the letters, then, when those are durable, their marks.
-fn send(log: &dyn EventLog, chosen: &[Letter], mended: Option<&Bytes>) -> Result<()> {
+fn send(log: &dyn EventLog, chosen: &[DeadLetter], mended: Option<&Bytes>) -> Result<()> {
     let mut appender = log.appender()?;
     for batch in chosen.chunks(BATCH_LETTERS) {
         let mut again = Vec::new();
@@ -85,7 +85,7 @@ fn append(appender: &mut dyn Appender, outputs: Vec<Output>) -> Result<()> {
 }
 
 /// The record as it was, with its own headers, and where it was meanwhile.
-fn resend(letter: &Letter, record: &Record, mended: Option<&Bytes>) -> Output {
+fn resend(letter: &DeadLetter, record: &Record, mended: Option<&Bytes>) -> Output {
     let ours = [REASON, SOURCE_TOPIC, SOURCE_PARTITION, SOURCE_OFFSET, AT, REDRIVEN_FROM];
     let mut headers = record.headers.clone();
     headers.retain(|(name, _)| !ours.contains(&name.as_str()));
@@ -102,7 +102,7 @@ fn resend(letter: &Letter, record: &Record, mended: Option<&Bytes>) -> Output {
 }
 
 /// Says in the dead-letter topic that the letter was sent again.
-fn mark(letter: &Letter, record: &Record) -> Output {
+fn mark(letter: &DeadLetter, record: &Record) -> Output {
     Output {
         topic: Arc::clone(&record.at.topic),
         partition: Some(record.at.partition),

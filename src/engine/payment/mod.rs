@@ -11,9 +11,9 @@ pub use state::{AttemptResult, AttemptState, CustomerState, DecidedRequest, Paym
 use super::codes::{CodeTable, Verdict};
 use super::segments::segments_of;
 use super::settings::EngineSettings;
+use crate::domain::decision::RoutingDecision;
 use crate::domain::learning::{Feedback, Tally};
 use crate::domain::payment::{PaymentAttempt, PaymentOutcome, RoutingRequest, Status};
-use crate::domain::decision::RoutingDecision;
 use crate::domain::psp::Segment;
 use crate::domain::{EpochMs, PspId};
 
@@ -22,9 +22,15 @@ use crate::domain::{EpochMs, PspId};
 pub enum Event<'a> {
     Attempt(&'a PaymentAttempt),
     Outcome(&'a PaymentOutcome),
-    Decided { request: &'a RoutingRequest, decision: &'a RoutingDecision },
+    Decided {
+        request: &'a RoutingRequest,
+        decision: &'a RoutingDecision,
+    },
     /// The watermark has reached `at`: whatever is due until then is due now.
-    Tick { payment_id: &'a str, at: EpochMs },
+    Tick {
+        payment_id: &'a str,
+        at: EpochMs,
+    },
 }
 
 /// One attempt's result, to be counted in the windows of its PSP.

@@ -45,7 +45,14 @@ fn payment() -> Payment {
         customer_id: None,
         amount_minor: 1_000,
         currency: "MXN".into(),
-        card: Card { bin: "411111".into(), brand: "VISA".into(), card_type: CardType::Credit, bank: None, issuer_country: None, token: None },
+        card: Card {
+            bin: "411111".into(),
+            brand: "VISA".into(),
+            card_type: CardType::Credit,
+            bank: None,
+            issuer_country: None,
+            token: None,
+        },
         method: "card".into(),
         sub_method: None,
         message: message(),
@@ -128,7 +135,12 @@ fn an_attempt_and_its_outcome_count_once() {
     // The outcome came first.
     check(&[O("a", 400, Approved), A("a", 0)], &[(400, 1, 0, 2)], &[("a", true, false)], 0);
     // Both are repeated, before and after they met.
-    check(&[A("a", 0), A("a", 0), O("a", 400, Declined), O("a", 400, Declined), A("a", 0)], &[(400, 0, 0, 2)], &[("a", false, false)], 3);
+    check(
+        &[A("a", 0), A("a", 0), O("a", 400, Declined), O("a", 400, Declined), A("a", 0)],
+        &[(400, 0, 0, 2)],
+        &[("a", false, false)],
+        3,
+    );
     check(&[O("a", 400, Declined), O("a", 500, Approved), A("a", 0)], &[(400, 0, 0, 2)], &[("a", false, false)], 1);
     // Two attempts of one chain.
     check(
@@ -144,12 +156,7 @@ fn silence_is_a_time_out_at_the_deadline() {
     check(&[A("a", 0), T(DEADLINE - 1)], &[], &[], 0);
     check(&[A("a", 0), T(DEADLINE + 5_000)], &[(DEADLINE, 0, 1, 2)], &[], 0);
     // The real outcome comes late: it is told, and not counted again.
-    check(
-        &[A("a", 0), T(DEADLINE), O("a", 40_000, Approved), T(GIVE_UP * 2)],
-        &[(DEADLINE, 0, 1, 2)],
-        &[("a", true, true)],
-        0,
-    );
+    check(&[A("a", 0), T(DEADLINE), O("a", 40_000, Approved), T(GIVE_UP * 2)], &[(DEADLINE, 0, 1, 2)], &[("a", true, true)], 0);
     // It never comes: in the end the time-out is the feedback, and a later outcome is a repeat.
     check(
         &[A("a", 0), T(DEADLINE), T(GIVE_UP - 1), T(GIVE_UP), O("a", GIVE_UP + 1, Approved)],
@@ -198,7 +205,9 @@ fn feedback_names_the_decision_and_the_rank_that_was_taken() {
         dry_run,
     };
     let mut state = PaymentState::default();
-    for (id, at, dry_run, ranked) in [("r1", 0, false, ["elavon", "mit"]), ("r2", 10, true, ["mit", "elavon"]), ("r3", 5_000, false, ["mit", "elavon"])] {
+    for (id, at, dry_run, ranked) in
+        [("r1", 0, false, ["elavon", "mit"]), ("r2", 10, true, ["mit", "elavon"]), ("r3", 5_000, false, ["mit", "elavon"])]
+    {
         observe(rules, &mut state, Event::Decided { request: &request(id, at, dry_run), decision: &decision(id, &ranked) });
     }
     assert!(state.was_decided("r2") && !state.was_decided("r4"));

@@ -4,6 +4,17 @@
 //! record says (`domain::Validate` does), never sees a topic or an offset, and never retries: an error says whether the bytes are
 //! to blame or the registry. Neighbours: `runtime` calls it for each record; `domain` has the structs.
 //!
+//! `serde_avro_fast` reads and writes; apache-avro judges compatibility (`evolution`). Measured by `benches/codec.rs` in the dev
+//! profile (generic code at opt-level 1) on two busy cores, least of four runs, framing and look-up of the schema included:
+//!
+//! | record | encode | apache-avro, direct serde | decode | apache-avro, direct serde |
+//! |---|---|---|---|---|
+//! | `payment_attempt`, 188 bytes | 2.1 µs | 4.6 µs | 2.8 µs | 3.1 µs |
+//! | `payment_outcome`, 98 bytes | 0.60 µs | 1.05 µs | 0.78 µs | 0.88 µs |
+//!
+//! apache-avro 0.22 reads from a stream, so a length is allocated before it is known to be there, and its direct path cannot
+//! resolve schemas either.
+//!
 //! Bytes are hostile: a datum is read from its slice, so no length in it can allocate more than the slice holds, and no list can be
 //! longer than the datum.
 
@@ -156,7 +167,7 @@ impl Codec {
         RecordKind::all().map(of_kind).collect()
     }
 
-    /// Registers our schema of the kind (`topics apply`); one that is there keeps its id. 0 effects without a registry.
+    /// Registers our schema of the kind (`topics apply`); one that is there keeps its id. Without a registry, only tells the id.
     pub fn register(&self, kind: RecordKind) -> Result<i32, CodecError> {
         let Some(view) = &self.0.registry else { return self.id(kind) };
         let id = view.registry.register(&kind.subject(&view.topic_prefix), kind.schema())?;

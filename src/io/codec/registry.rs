@@ -53,12 +53,8 @@ impl fmt::Debug for RegistrySettings {
 
 /// The URL without credentials, query and fragment.
 fn address(url: &Url) -> String {
-    let mut shown = format!("{}://{}", url.scheme(), url.host_str().unwrap_or(""));
-    if let Some(port) = url.port() {
-        shown.push_str(&format!(":{port}"));
-    }
-    shown.push_str(url.path().trim_end_matches('/'));
-    shown
+    let port = url.port().map_or(String::new(), |port| format!(":{port}"));
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or(""), url.path().trim_end_matches('/'))
 }
 
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -223,11 +219,6 @@ fn setting(key: &'static str, detail: &dyn fmt::Display) -> RegistryError {
 
 /// An error with what lies beneath it: the outermost text alone ("error sending request") tells nothing.
 fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(&format!(": {inner}"));
-        cause = inner.source();
-    }
-    text
+    let causes = std::iter::successors(Some(error), |outer| outer.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

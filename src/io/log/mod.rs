@@ -81,7 +81,10 @@ pub enum Polled {
     Revoked(Vec<TopicPartition>),
     Record(Record),
     /// The partition was read to its end: `offset` is where the next record will be.
-    End { at: TopicPartition, offset: i64 },
+    End {
+        at: TopicPartition,
+        offset: i64,
+    },
 }
 
 /// Where reading begins.

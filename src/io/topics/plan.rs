@@ -86,15 +86,12 @@ pub fn plan(declared: &[Declaration], actual: &[TopicDescription], options: &Pla
             replication: options.replication,
             settings: topic.topic_settings(),
         };
-        match actual.get(wanted.name.as_str()) {
-            Some(found) => {
-                plan.present += 1;
-                differences(&wanted, found, &mut plan.differ);
-            }
-            None => {
-                let partitions = partitions_of_set(topic, declared, &actual, options).unwrap_or(wanted.partitions);
-                plan.create.push(TopicDescription { partitions, ..wanted });
-            }
+        if let Some(found) = actual.get(wanted.name.as_str()) {
+            plan.present += 1;
+            differences(&wanted, found, &mut plan.differ);
+        } else {
+            let partitions = partitions_of_set(topic, declared, &actual, options).unwrap_or(wanted.partitions);
+            plan.create.push(TopicDescription { partitions, ..wanted });
         }
     }
     plan

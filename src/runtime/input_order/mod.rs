@@ -53,7 +53,7 @@ impl InputOrder {
     }
 
     pub(super) fn push(&mut self, pending: Pending) {
-        self.base_at = self.base_at.or(Some(pending.at));
+        self.base_at = self.base_at.or(pending.at);
         match pending.input {
             Input::Requests => self.requests.push_back(pending),
             Input::Attempts => self.attempts.push(pending),
@@ -141,18 +141,19 @@ impl Queue {
 
     fn pop(&mut self) -> Option<Pending> {
         let pending = self.records.pop_front()?;
-        self.last_at = self.last_at.max(Some(pending.at));
+        self.last_at = self.last_at.max(pending.at);
         Some(pending)
     }
 
+    /// The time of the next record; one that is no event goes with what was taken before it.
     fn head_at(&self) -> Option<EpochMs> {
-        self.records.front().map(|pending| pending.at)
+        self.records.front().map(|pending| pending.at.or(self.last_at).unwrap_or(0))
     }
 
     /// The event time that this input has come to. Silence after its end counts by the wall, from its own last event on.
     fn reached(&self, base_at: Option<EpochMs>, now_ms: i64) -> Option<EpochMs> {
         if let Some(head) = self.head_at() {
-            return Some(self.last_at.map_or(head, |last| last.min(head)));
+            return Some(head);
         }
         let last = self.last_at.or(base_at)?;
         Some(last + self.ended_ms.map_or(0, |ended| (now_ms - ended).max(0)))

@@ -2,9 +2,10 @@ use super::*;
 use crate::io::log::{Record, TopicPartition};
 use crate::runtime::inbox::InputEvent;
 
-fn pending(input: Input, at: EpochMs) -> Pending {
-    let record = Record { at: TopicPartition::new("t", 0), offset: 0, timestamp_ms: 0, key: None, value: None, headers: Vec::new() };
-    Pending { input, at, clamped: false, record, event: InputEvent::Bad(String::new()) }
+fn pending(input: Input, at: impl Into<Option<EpochMs>>) -> Pending {
+    let record =
+        Record { at: TopicPartition::new("t", 0), offset: 0, timestamp_ms: 0, key: None, value: None, headers: Vec::new() };
+    Pending { input, at: at.into(), clamped: false, record, event: InputEvent::Bad(String::new()) }
 }
 
 /// `A`ttempt or `O`utcome at an event time; `EA`, `EO`: that input is at its end; all at a wall time.
@@ -34,7 +35,7 @@ fn order(clock: Clock, base_at: Option<i64>, steps: &[Step]) -> InputOrder {
 #[track_caller]
 fn check(clock: Clock, steps: &[Step], now_ms: i64, taken: &[i64], watermark: Option<i64>) {
     let mut order = order(clock, None, steps);
-    let found: Vec<i64> = std::iter::from_fn(|| order.next_event(now_ms)).map(|pending| pending.at).collect();
+    let found: Vec<i64> = std::iter::from_fn(|| order.next_event(now_ms)).filter_map(|pending| pending.at).collect();
     assert_eq!((&found[..], order.watermark(now_ms)), (taken, watermark));
 }
 
@@ -81,7 +82,25 @@ fn a_joined_input_that_delivers_nothing_is_not_waited_for_for_ever() {
     order.note_hold(0);
     assert!(order.next_event(HOLD_MS_MAX - 1).is_none());
     order.note_hold(HOLD_MS_MAX - 1);
-    assert_eq!(order.next_event(HOLD_MS_MAX).map(|pending| pending.at), Some(10));
+    assert_eq!(order.next_event(HOLD_MS_MAX).and_then(|pending| pending.at), Some(10));
     // Still no sign of the outcomes: time stands.
     assert_eq!(order.watermark(HOLD_MS_MAX * 100), Some(10));
+}
+
+#[test]
+fn a_record_that_is_no_event_says_nothing_about_time() {
+    let mut order = order(Clock::Wall, None, &[A(10), O(20)]);
+    order.push(pending(Input::Attempts, None));
+    order.push(pending(Input::Outcomes, None));
+    order.ended(Input::Attempts, 0);
+    order.ended(Input::Outcomes, 0);
+    assert_eq!(std::iter::from_fn(|| order.next_event(0)).count(), 4);
+    assert_eq!(order.watermark(5), Some(15));
+    // Before any event there is no time at all.
+    let mut order = InputOrder::new(Clock::Wall, 0, None);
+    order.push(pending(Input::Attempts, None));
+    order.ended(Input::Attempts, 0);
+    order.ended(Input::Outcomes, 0);
+    assert!(order.next_event(0).is_some());
+    assert_eq!(order.watermark(9_000), None);
 }

@@ -3,7 +3,7 @@
 //! Owns what is known of the cluster's reach, shared by all clients of one `KafkaLog`: one warning when it is lost, one line when it is
 //! back. Everything else of librdkafka goes to `tracing` (target `librdkafka`), nothing to stderr.
 
-use super::errors::{Meaning, code_of, meaning};
+use super::errors::code_of;
 use crate::io::log::LogError;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -39,7 +39,7 @@ impl Reach {
 
     fn heard(&self, code: RDKafkaErrorCode, reason: &str) {
         use RDKafkaErrorCode as Code;
-        let refused = meaning(code) == Meaning::Refused;
+        let refused = turned_away(code);
         let connection = matches!(code, Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut);
         // "All brokers are down" says less than what came before it.
         if refused || connection {
@@ -57,8 +57,7 @@ impl Reach {
     pub(super) fn refusal(&self) -> Option<LogError> {
         let trouble = lock(&self.trouble);
         let (code, reason) = trouble.as_ref()?;
-        (meaning(*code) == Meaning::Refused)
-            .then(|| LogError::Refused(format!("Kafka at {} refuses us: {reason}", self.bootstrap)))
+        turned_away(*code).then(|| LogError::Refused(format!("Kafka at {} refuses us: {reason}", self.bootstrap)))
     }
 
     /// The error for a call that got no answer.
@@ -68,6 +67,19 @@ impl Reach {
             LogError::Unavailable(format!("{what}: no answer from Kafka at {}{why}", self.bootstrap))
         })
     }
+}
+
+/// A connection that came about and was refused, as opposed to a right that is missing for one topic.
+fn turned_away(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::Authentication
+            | Code::SSL
+            | Code::SaslAuthenticationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::IllegalSASLState
+    )
 }
 
 /// The context of one librdkafka client; `role` is what its callbacks need.

@@ -7,7 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// Another client took over our identity.
+    /// Another client took over our transactions.
     Fenced,
     /// The consumer group has a new generation.
     Moved,
@@ -23,8 +23,13 @@ pub(super) enum Meaning {
 pub(super) fn meaning(code: RDKafkaErrorCode) -> Meaning {
     use RDKafkaErrorCode as Code;
     match code {
-        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::FencedInstanceId => Meaning::Fenced,
-        Code::IllegalGeneration | Code::UnknownMemberId | Code::RebalanceInProgress | Code::AssignmentLost => Meaning::Moved,
+        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => Meaning::Fenced,
+        Code::IllegalGeneration
+        | Code::UnknownMemberId
+        | Code::RebalanceInProgress
+        | Code::AssignmentLost
+        // No proof of another owner: a join whose answer was lost does it too. Transactions prove it.
+        | Code::FencedInstanceId => Meaning::Moved,
         Code::MessageSizeTooLarge
         | Code::InvalidMessageSize
         | Code::MessageBatchTooLarge
@@ -93,6 +98,7 @@ mod tests {
             (RDKafkaErrorCode::Fenced, Meaning::Fenced),
             (RDKafkaErrorCode::ProducerFenced, Meaning::Fenced),
             (RDKafkaErrorCode::IllegalGeneration, Meaning::Moved),
+            (RDKafkaErrorCode::FencedInstanceId, Meaning::Moved),
             (RDKafkaErrorCode::UnknownMemberId, Meaning::Moved),
             (RDKafkaErrorCode::MessageSizeTooLarge, Meaning::Unwritable),
             (RDKafkaErrorCode::InvalidTimestamp, Meaning::Unwritable),

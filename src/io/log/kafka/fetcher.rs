@@ -12,7 +12,7 @@ use super::properties::{self, Role};
 use crate::io::log::{LogError, Polled, Position, Record, TopicPartition};
 use bytes::Bytes;
 use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -249,6 +249,11 @@ impl Fetcher {
         Ok(bounds)
     }
 
+    /// The identity of a client that is in no group.
+    pub(super) fn group_metadata(&self) -> Option<ConsumerGroupMetadata> {
+        self.consumer.group_metadata()
+    }
+
     /// Whether an error event is one for the caller. What librdkafka retries by itself is not.
     fn judge(&self, at: Option<&TopicPartition>, error: &KafkaError) -> Result<(), LogError> {
         let context = self.consumer.context();
@@ -297,7 +302,7 @@ fn to_record(at: &TopicPartition, message: &BorrowedMessage<'_>) -> Record {
     }
 }
 
-/// The offset in "Fetch from broker 1 reached end of partition at offset 42 (HighwaterMark 43)".
+/// The offset in `Fetch from broker 1 reached end of partition at offset 42 (HighwaterMark 43)`.
 fn end_offset(reason: &str) -> Option<i64> {
     let (_, rest) = reason.split_once("end of partition at offset ")?;
     rest.split(' ').next()?.parse().ok()

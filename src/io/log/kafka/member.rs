@@ -63,6 +63,7 @@ pub(super) struct KafkaMember {
 struct Open {
     fetcher: Fetcher,
     membership: BaseConsumer<Context<Membership>>,
+    seat: Seat,
     bell: Arc<Bell>,
     assigned: BTreeSet<TopicPartition>,
     /// By turn; absent after a failure, until `recover` makes a new one.
@@ -72,6 +73,31 @@ struct Open {
     fenced: bool,
     producers: Producers,
     options: Arc<KafkaOptions>,
+}
+
+/// Where the member sits: enough to join again.
+struct Seat {
+    group: String,
+    instance: String,
+    topics: Vec<String>,
+}
+
+impl Seat {
+    fn join(
+        &self,
+        options: &KafkaOptions,
+        reach: &Arc<Reach>,
+        bell: &Arc<Bell>,
+    ) -> Result<BaseConsumer<Context<Membership>>, LogError> {
+        let config = properties::of(Role::Membership { group: &self.group, instance: &self.instance }, options);
+        let mut membership: BaseConsumer<Context<Membership>> =
+            config.create_with_context(Context::new(reach, Membership::default())).map_err(|e| configuration(&e))?;
+        let ring = Arc::clone(bell);
+        membership.set_nonempty_callback(move || ring.ring());
+        let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        membership.subscribe(&names).map_err(|error| LogError::Refused(format!("subscribing as {}: {error}", self.group)))?;
+        Ok(membership)
+    }
 }
 
 /// How to make the member's transactors.
@@ -109,16 +135,11 @@ impl KafkaMember {
         let mut transactors = [None, None];
         producers.complete(&mut transactors)?;
         let bell = Arc::new(Bell::default());
-        let config = properties::of(Role::Membership { group, instance }, &log.options);
-        let mut membership: BaseConsumer<Context<Membership>> =
-            config.create_with_context(Context::new(&log.reach, Membership::default())).map_err(|e| configuration(&e))?;
-        let ring = Arc::clone(&bell);
-        membership.set_nonempty_callback(move || ring.ring());
-        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        membership.subscribe(&names).map_err(|error| LogError::Refused(format!("subscribing as {group}: {error}")))?;
+        let seat = Seat { group: group.to_owned(), instance: instance.to_owned(), topics: topics.to_vec() };
         let open = Open {
             fetcher: Fetcher::open(&log.options, &log.reach, &bell)?,
-            membership,
+            membership: seat.join(&log.options, &log.reach, &bell)?,
+            seat,
             bell,
             assigned: BTreeSet::new(),
             transactors,
@@ -146,11 +167,12 @@ impl KafkaMember {
 impl Open {
     /// Looks after the membership, then takes records.
     fn step(&mut self, out: &mut Vec<Polled>, records_max: usize) -> Result<bool, LogError> {
+        self.check_fenced()?;
         if let Some(Err(error)) = self.membership.poll(Duration::ZERO) {
             self.judge(&error)?;
         }
         let changes = std::mem::take(&mut *lock(&self.membership.context().role.changes));
-        let changed = !changes.is_empty();
+        let any = !changes.is_empty();
         for change in changes {
             match &change {
                 Polled::Assigned(partitions) => self.assigned.extend(partitions.iter().cloned()),
@@ -162,22 +184,17 @@ impl Open {
             }
             out.push(change);
         }
-        Ok(self.fetcher.sweep(out, records_max)? || changed)
+        Ok(self.fetcher.sweep(out, records_max)? || any)
     }
 
     fn judge(&mut self, error: &KafkaError) -> Result<(), LogError> {
         let reason = self.membership.context().reason();
+        if self.membership.client().fatal_error().is_some() {
+            return self.join_again(&reason);
+        }
         match meaning(code_of(error)) {
-            Meaning::Fenced => {
-                self.fenced = true;
-                self.check_fenced()
-            }
             Meaning::Refused => Err(LogError::Refused(reason)),
             Meaning::Missing => Err(LogError::NoTopic(reason)),
-            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
-                self.check_fenced()?;
-                Err(LogError::Refused(format!("the group's client gave up: {reason}")))
-            }
             // The rest (brokers away, a rebalance) librdkafka deals with.
             _ => {
                 tracing::debug!(target: "librdkafka", "{reason}");
@@ -186,15 +203,35 @@ impl Open {
         }
     }
 
-    fn check_fenced(&self) -> Result<(), LogError> {
-        let fatal = self.membership.client().fatal_error().filter(|(code, _)| meaning(*code) == Meaning::Fenced);
-        match fatal {
-            Some((_, detail)) => Err(LogError::Fenced { instance: String::new(), detail }),
-            None if self.fenced => {
-                Err(LogError::Fenced { instance: String::new(), detail: "this member was fenced before".into() })
+    /// The membership's client is of no more use: the group knows another member of this name. That is another process, or we ourselves,
+    /// by a join whose answer was lost (a broker's restart does that). Whose the name is, the transactions tell: a new owner opens them
+    /// before it joins.
+    fn join_again(&mut self, reason: &str) -> Result<(), LogError> {
+        if let Some(transactor) = &self.transactors[self.turn]
+            && let (Some(topic), Some(outsider)) = (self.seat.topics.first(), self.fetcher.group_metadata())
+            && let Err(error) = transactor.probe(TopicPartition::new(topic, 0), outsider, self.options.commit_watchdog())
+        {
+            self.transactors[self.turn] = None;
+            if matches!(error, LogError::Fenced { .. }) {
+                self.fenced = true;
+                return Err(error);
             }
-            None => Ok(()),
         }
+        tracing::warn!(group = %self.seat.group, instance = %self.seat.instance, "the group dropped this member, joining again: {reason}");
+        self.membership = self.seat.join(&self.options, &self.producers.reach, &self.bell)?;
+        // Told with the next changes, before what the new membership brings.
+        let lost: Vec<TopicPartition> = self.assigned.iter().cloned().collect();
+        if !lost.is_empty() {
+            lock(&self.membership.context().role.changes).push(Polled::Revoked(lost));
+        }
+        Ok(())
+    }
+
+    fn check_fenced(&self) -> Result<(), LogError> {
+        if self.fenced {
+            return Err(LogError::Fenced { instance: String::new(), detail: "this member was fenced before".into() });
+        }
+        Ok(())
     }
 
     fn commit(&mut self, txn: Txn) -> Result<Written, LogError> {
@@ -217,8 +254,7 @@ impl Open {
             let metadata = self.membership.group_metadata();
             Some(metadata.ok_or_else(|| LogError::Rebalanced("this member is not in its group".into()))?)
         };
-        let watchdog = Duration::from_millis(self.options.commit_watchdog_ms.into());
-        match transactor.commit(txn, metadata, watchdog) {
+        match transactor.commit(txn, metadata, self.options.commit_watchdog()) {
             Ok(written) => {
                 self.turn = 1 - self.turn;
                 Ok(written)

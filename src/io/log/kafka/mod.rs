@@ -61,6 +61,10 @@ impl Default for KafkaOptions {
 }
 
 impl KafkaOptions {
+    fn commit_watchdog(&self) -> Duration {
+        Duration::from_millis(self.commit_watchdog_ms.into())
+    }
+
     fn answer_timeout(&self) -> Duration {
         Duration::from_millis(self.answer_timeout_ms.into())
     }

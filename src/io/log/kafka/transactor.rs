@@ -37,8 +37,15 @@ type Outcome = Result<Written, LogError>;
 struct Job {
     txn: Txn,
     metadata: Option<ConsumerGroupMetadata>,
+    end: End,
     deadline: Instant,
     reply: SyncSender<Outcome>,
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Commit,
+    Abort,
 }
 
 /// Delivery reports of the running transaction.
@@ -161,10 +168,21 @@ impl Drop for Alive {
 impl Transactor {
     /// Runs one transaction; gives up at `watchdog`, whatever librdkafka does. After a failure this transactor is of no more use.
     pub(super) fn commit(&self, txn: Txn, metadata: Option<ConsumerGroupMetadata>, watchdog: Duration) -> Outcome {
+        self.run(txn, metadata, End::Commit, watchdog)
+    }
+
+    /// Asks the coordinator whether this transactional id is still ours: begins a transaction that touches an offset of the group of
+    /// `metadata`, and aborts it.
+    pub(super) fn probe(&self, at: TopicPartition, metadata: ConsumerGroupMetadata, watchdog: Duration) -> Result<(), LogError> {
+        let txn = Txn { outputs: vec![], input_offsets: [(at, 0)].into() };
+        self.run(txn, Some(metadata), End::Abort, watchdog).map(|_| ())
+    }
+
+    fn run(&self, txn: Txn, metadata: Option<ConsumerGroupMetadata>, end: End, watchdog: Duration) -> Outcome {
         let gone = || LogError::Unsettled("its producer is gone".into());
         let (reply, answer) = sync_channel(1);
         // The steps end before the watchdog does: then the cause is known.
-        let job = Job { txn, metadata, deadline: Instant::now() + watchdog.mul_f64(0.8), reply };
+        let job = Job { txn, metadata, end, deadline: Instant::now() + watchdog.mul_f64(0.8), reply };
         self.jobs.send(job).map_err(|_| gone())?;
         match answer.recv_timeout(watchdog) {
             Ok(outcome) => outcome,
@@ -199,7 +217,7 @@ impl Worker {
         loop {
             match inbox.recv_timeout(IDLE) {
                 Ok(job) => {
-                    let outcome = self.transact(&job.txn, job.metadata.as_ref(), job.deadline);
+                    let outcome = self.transact(&job);
                     let failed = outcome.is_err();
                     if job.reply.send(outcome).is_err() || failed {
                         return self.abort();
@@ -249,9 +267,9 @@ impl Worker {
         LogError::Fenced { instance: self.instance.clone(), detail: detail.to_owned() }
     }
 
-    fn transact(&self, txn: &Txn, metadata: Option<&ConsumerGroupMetadata>, deadline: Instant) -> Outcome {
+    fn transact(&self, job: &Job) -> Outcome {
         let start = Instant::now();
-        match self.steps(txn, metadata, deadline) {
+        match self.steps(job) {
             Ok(written) => {
                 self.producer.context().reach.answered();
                 Ok(written)
@@ -260,7 +278,9 @@ impl Worker {
         }
     }
 
-    fn steps(&self, txn: &Txn, metadata: Option<&ConsumerGroupMetadata>, deadline: Instant) -> Result<Written, Broken> {
+    fn steps(&self, job: &Job) -> Result<Written, Broken> {
+        let Job { txn, metadata, end, deadline, .. } = job;
+        let deadline = *deadline;
         self.producer.begin_transaction().map_err(|e| broken(&e))?;
         let slots = self.produce(&txn.outputs, deadline)?;
         // Offsets that are sent while records are still on their way collide with them at the coordinator: waiting here is faster.
@@ -273,7 +293,11 @@ impl Worker {
             }
             self.producer.send_offsets_to_transaction(&offsets, metadata, left(deadline)).map_err(|e| broken(&e))?;
         }
-        self.producer.commit_transaction(left(deadline)).map_err(|error| {
+        let outcome = match end {
+            End::Commit => self.producer.commit_transaction(left(deadline)),
+            End::Abort => self.producer.abort_transaction(left(deadline)),
+        };
+        outcome.map_err(|error| {
             let requires_abort = matches!(&error, KafkaError::Transaction(e) if e.txn_requires_abort());
             Broken { indefinite: !requires_abort, ..broken(&error) }
         })?;

@@ -6,21 +6,21 @@
 //!
 //! A crash between the two leaves the store behind, never ahead; `restore` rolls it forward. Any failure drops all that is
 //! staged and begins again from what was committed: there is one way back, whatever went wrong.
-//! Never decides anything about payments; never looks into a record.
+//! Never decides anything about payments; never looks into a record. `ownership` makes tasks the group's own, `commit` commits.
+
+mod commit;
+mod ownership;
 
 use super::inbox::{self, Input, Pending};
 use super::payment_task::PaymentTask;
-use super::restore::{Changelogs, Restore};
+use super::restore::Restore;
 use super::shared::Shared;
-use super::staged::{Change, Staged};
 use super::stats_task::StatsTask;
 use super::status::{Status, TaskState};
 use super::{Clock, Limits, TaskError};
-use crate::io::log::{EventLog, GroupMember, LogError, Output, Polled, Position, Record, TopicDescription, TopicPartition, Txn};
-use crate::io::store::{Shard, ShardPosition, StateBatch, StoreName};
+use crate::io::log::{EventLog, GroupMember, LogError, Polled, Position, Record, TopicDescription, TopicPartition};
+use crate::io::store::{Shard, StoreName};
 use crate::io::topics::{self, PlanOptions};
-use crate::telemetry;
-use metrics::{counter, histogram};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -50,6 +50,9 @@ impl TaskId {
         }
     }
 }
+
+/// Where a record lies: its partition and offset.
+type Place = (TopicPartition, i64);
 
 /// Created by an assignment, runs once its state is restored, goes with a revocation or a failure.
 enum Stage {
@@ -87,17 +90,16 @@ pub(super) struct TaskGroup {
     staged_since: Option<Instant>,
     records_since_commit: usize,
     /// The record that the engine is working on: the culprit, should it panic.
-    current: Option<(TopicPartition, i64)>,
+    current: Option<Place>,
     /// Records on which the engine failed: they go to the dead letters unseen.
-    poisonous: BTreeSet<(TopicPartition, i64)>,
+    poisonous: BTreeSet<Place>,
     /// One record a commit, until a record that cannot be written has been found.
     careful_commits: usize,
     swept: Instant,
 }
 
-/// What the tasks read. Requests come first: an adapter may favour what is named first.
+/// What the tasks read.
 const INPUTS: [&str; 4] = [topics::ROUTING_REQUESTS, topics::PAYMENT_ATTEMPTS, topics::PAYMENT_OUTCOMES, topics::STATS_DELTAS];
-const RESTORE_POLL: Duration = Duration::from_millis(20);
 const IDLE_POLL: Duration = Duration::from_millis(50);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const TIMERS_PER_TURN: usize = 2_000;
@@ -106,7 +108,13 @@ const EVENTS_BESIDE_REQUESTS: usize = 256;
 const CAREFUL_COMMITS: usize = 1_000;
 
 impl TaskGroup {
-    pub(super) fn join(log: Arc<dyn EventLog>, shared: Arc<Shared>, status: Arc<Status>, limits: Limits, slot: usize) -> Result<Self, TaskError> {
+    pub(in crate::runtime) fn join(
+        log: Arc<dyn EventLog>,
+        shared: Arc<Shared>,
+        status: Arc<Status>,
+        limits: Limits,
+        slot: usize,
+    ) -> Result<Self, TaskError> {
         let name = format!("group-{slot}");
         let inputs: Vec<String> = INPUTS.iter().map(|base| shared.topics.full(base)).collect();
         let partitions = check_topics(&shared, &log.topics(&[])?)?;
@@ -139,7 +147,7 @@ impl TaskGroup {
     }
 
     /// One turn of the loop. Waits at most `wait` when there is nothing to do.
-    pub(super) fn turn(&mut self, wait: Duration) -> Result<Progress, TaskError> {
+    pub(in crate::runtime) fn turn(&mut self, wait: Duration) -> Result<Progress, TaskError> {
         self.status.turned(&self.name);
         self.turn_restore()?;
         let timeout = self.poll_timeout(wait);
@@ -210,12 +218,21 @@ impl TaskGroup {
         let (Some(id), input) = (self.task_of(&record.at), self.input_of(&record.at)) else { return Ok(()) };
         match (self.stages.get_mut(&id), input) {
             (Some(Stage::Payments(task)), Some(input)) => {
-                task.order.push(inbox::receive(&self.shared.codec, input, record, self.shared.settings.engine.future_tolerance_ms)?);
+                task.order.push(inbox::receive(
+                    &self.shared.codec,
+                    input,
+                    record,
+                    self.shared.settings.engine.future_tolerance_ms,
+                )?);
             }
             (Some(Stage::Stats(task)), _) => {
                 self.current = Some((record.at.clone(), record.offset));
                 if self.poisonous.contains(&(record.at.clone(), record.offset)) {
-                    tracing::error!(partition = record.at.partition, offset = record.offset, "a delta that the engine failed on is left out");
+                    tracing::error!(
+                        partition = record.at.partition,
+                        offset = record.offset,
+                        "a delta that the engine failed on is left out"
+                    );
                     task.staged.took(&record);
                 } else {
                     task.process(&self.shared, &record, now_ms)?;
@@ -228,38 +245,6 @@ impl TaskGroup {
             _ => {}
         }
         Ok(())
-    }
-
-    fn on_assigned(&mut self, partitions: Vec<TopicPartition>) {
-        counter!(telemetry::REBALANCES, "kind" => "assigned").increment(1);
-        let ids: BTreeSet<TaskId> = partitions.iter().filter_map(|at| self.task_of(at)).collect();
-        let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        tracing::info!(group = self.name, tasks = names.join(" "), "assigned");
-        self.assigned.extend(partitions);
-        for id in ids {
-            self.stages.insert(id, Stage::Restoring);
-        }
-        self.status.assigned(&self.name, &names);
-        self.restore = None;
-    }
-
-    fn on_revoked(&mut self, partitions: &[TopicPartition]) {
-        counter!(telemetry::REBALANCES, "kind" => "revoked").increment(1);
-        for at in partitions {
-            self.assigned.remove(at);
-            self.paused.remove(at);
-        }
-        let gone: Vec<TaskId> = partitions.iter().filter_map(|at| self.task_of(at)).collect();
-        let names: Vec<String> = gone.iter().map(ToString::to_string).collect();
-        for id in &gone {
-            self.stages.remove(id);
-        }
-        if let Some(restore) = &mut self.restore {
-            restore.forget(|shard| gone.iter().any(|id| id.shards().contains(&shard)));
-        }
-        tracing::info!(group = self.name, tasks = names.join(" "), "revoked");
-        self.status.revoked(&self.name, &names);
-        self.staged_since = self.has_staged().then(Instant::now);
     }
 
     fn task_of(&self, at: &TopicPartition) -> Option<TaskId> {
@@ -303,69 +288,6 @@ impl TaskGroup {
             }
         }
         Ok(())
-    }
-
-    // Restoring.
-
-    fn turn_restore(&mut self) -> Result<(), TaskError> {
-        if self.restore.is_none() && self.stages.values().any(|stage| matches!(stage, Stage::Restoring)) {
-            self.begin_restore()?;
-        }
-        let Some(restore) = &mut self.restore else { return Ok(()) };
-        if !restore.turn(&self.shared.store, RESTORE_POLL)? {
-            return Ok(());
-        }
-        let (seconds, applied) = (self.restore_begun.elapsed().as_secs_f64(), restore.applied());
-        histogram!(telemetry::RESTORE_SECONDS).record(seconds);
-        tracing::info!(group = self.name, records = applied, seconds, "state restored");
-        self.restore = None;
-        self.open_restored()
-    }
-
-    fn begin_restore(&mut self) -> Result<(), TaskError> {
-        self.restore_begun = Instant::now();
-        let restoring: BTreeSet<TaskId> =
-            self.stages.iter().filter(|(_, stage)| matches!(stage, Stage::Restoring)).map(|(&id, _)| id).collect();
-        let inputs: Vec<TopicPartition> =
-            self.assigned.iter().filter(|at| self.task_of(at).is_some_and(|id| restoring.contains(&id))).cloned().collect();
-        // First the committed offsets, which waits until no former owner's transaction is open; then the changelogs.
-        let committed = self.member.committed(&inputs)?;
-        self.starts = committed.into_iter().map(|(at, offset)| (at, offset.map_or(Position::Beginning, Position::At))).collect();
-        let mut changelogs = Changelogs::new();
-        let mut partitions = BTreeMap::new();
-        for shard in restoring.iter().flat_map(|id| id.shards()) {
-            let at = self.changelog_of(shard);
-            partitions.insert(shard, self.partitions.get(&*at.topic).copied().unwrap_or_default());
-            changelogs.insert(at, shard);
-        }
-        let reader = self.log.reader()?;
-        self.restore = Some(Restore::begin(&self.shared.store, reader, &self.log_id, changelogs, partitions)?);
-        Ok(())
-    }
-
-    fn open_restored(&mut self) -> Result<(), TaskError> {
-        let now_ms = self.now_ms();
-        let ids: Vec<TaskId> = self.stages.keys().copied().collect();
-        for id in ids {
-            if !matches!(self.stages.get(&id), Some(Stage::Restoring)) {
-                continue;
-            }
-            let stage = match id {
-                TaskId::Payments(partition) => Stage::Payments(Box::new(PaymentTask::open(&self.shared, partition)?)),
-                TaskId::Stats(partition) => Stage::Stats(Box::new(StatsTask::open(&self.shared, partition, now_ms)?)),
-            };
-            self.stages.insert(id, stage);
-            self.status.set_task(&self.name, &id.to_string(), TaskState::Running);
-        }
-        let starts = std::mem::take(&mut self.starts);
-        let starts: Vec<_> = starts.into_iter().filter(|(at, _)| self.assigned.contains(at)).collect();
-        self.paused.retain(|at| !starts.iter().any(|(started, _)| started == at));
-        self.member.start(&starts)?;
-        Ok(())
-    }
-
-    fn changelog_of(&self, shard: Shard) -> TopicPartition {
-        TopicPartition::new(&self.shared.topics.changelog(shard.store), shard.partition)
     }
 
     // Work.
@@ -446,80 +368,10 @@ impl TaskGroup {
             || urgent()
     }
 
-    // Commit.
-
-    /// Commits what is staged. True when there was something.
-    pub(super) fn commit(&mut self) -> Result<bool, TaskError> {
-        let begun = Instant::now();
-        let staged = self.flush()?;
-        if staged.is_empty() {
-            self.staged_since = None;
-            return Ok(false);
-        }
-        let mut outputs = staged.outputs;
-        let mut changelogs: BTreeMap<Shard, TopicPartition> = BTreeMap::new();
-        for change in &staged.changes {
-            let at = changelogs.entry(change.shard).or_insert_with(|| self.changelog_of(change.shard));
-            outputs.push(changelog_record(at, change));
-        }
-        let records = outputs.len();
-        let written = self.member.commit(Txn { outputs, input_offsets: staged.offsets })?;
-        let mut batch = StateBatch::default();
-        for change in &staged.changes {
-            batch.put(change.shard, &change.key, change.value.as_deref());
-        }
-        for (&shard, at) in &changelogs {
-            let changelog_offset = *written.get(at).ok_or_else(|| LogError::Unsettled(format!("no offset was acknowledged for {at}")))?;
-            let partitions = self.partitions.get(&*at.topic).copied().unwrap_or_default();
-            let format = super::entity_cache::FORMAT;
-            batch.set_position(shard, &ShardPosition { log_id: self.log_id.clone(), partitions, format, changelog_offset })?;
-        }
-        self.shared.store.write(batch)?;
-        counter!(telemetry::COMMITS).increment(1);
-        counter!(telemetry::RECORDS_WRITTEN).increment(records as u64);
-        histogram!(telemetry::BATCH_RECORDS).record(self.records_since_commit as f64);
-        histogram!(telemetry::COMMIT_SECONDS).record(begun.elapsed().as_secs_f64());
-        self.after_commit();
-        Ok(true)
-    }
-
-    fn flush(&mut self) -> Result<Staged, TaskError> {
-        let now_ms = self.now_ms();
-        let mut all = Staged::default();
-        for stage in self.stages.values_mut() {
-            let staged = match stage {
-                Stage::Payments(task) => {
-                    task.flush(&self.shared, now_ms)?;
-                    std::mem::take(&mut task.staged)
-                }
-                Stage::Stats(task) => {
-                    task.flush();
-                    std::mem::take(&mut task.staged)
-                }
-                Stage::Restoring => continue,
-            };
-            all.outputs.extend(staged.outputs);
-            all.changes.extend(staged.changes);
-            all.offsets.extend(staged.offsets);
-        }
-        Ok(all)
-    }
-
-    fn after_commit(&mut self) {
-        self.staged_since = None;
-        self.records_since_commit = 0;
-        self.careful_commits = self.careful_commits.saturating_sub(1);
-        for stage in self.stages.values_mut() {
-            if let Stage::Payments(task) = stage {
-                task.committed();
-            }
-        }
-    }
-
     // When something went wrong, and at the end.
 
     /// Drops everything that is not committed and begins again from what is. `Err` when the log does not let us.
-    pub(super) fn reopen(&mut self, why: &TaskError) -> Result<(), TaskError> {
+    pub(in crate::runtime) fn reopen(&mut self, why: &TaskError) -> Result<(), TaskError> {
         match why {
             TaskError::Log(LogError::Unwritable { .. }) if self.careful_commits > 0 => {
                 self.poisonous.extend(self.current.take());
@@ -542,7 +394,7 @@ impl TaskGroup {
     }
 
     /// Event time has come to `at`, though no record says so: for replay and simulation.
-    pub(super) fn announce(&mut self, at: i64) -> Result<(), TaskError> {
+    pub(in crate::runtime) fn announce(&mut self, at: i64) -> Result<(), TaskError> {
         for stage in self.stages.values_mut() {
             match stage {
                 Stage::Payments(task) => task.order.announce(at),
@@ -550,25 +402,6 @@ impl TaskGroup {
                 Stage::Restoring => {}
             }
         }
-        Ok(())
-    }
-
-    /// Publishes every state that changed, whatever the interval.
-    pub(super) fn publish_all(&mut self) -> Result<(), TaskError> {
-        for stage in self.stages.values_mut() {
-            if let Stage::Stats(task) = stage {
-                task.publish_due(&self.shared, 0, true)?;
-            }
-        }
-        self.commit()?;
-        Ok(())
-    }
-
-    /// Commits what is staged and leaves the group.
-    pub(super) fn leave(&mut self) -> Result<(), TaskError> {
-        self.commit()?;
-        self.member.close()?;
-        self.status.remove_group(&self.name);
         Ok(())
     }
 }
@@ -581,8 +414,14 @@ fn check_topics(shared: &Shared, actual: &[TopicDescription]) -> Result<BTreeMap
         return Err(LogError::NoTopic(missing.name.clone()));
     }
     if let Some(unequal) = plan.unequal.first() {
-        let counts: Vec<String> = unequal.partitions.iter().map(|(topic, partitions)| format!("{topic} has {partitions}")).collect();
-        return Err(LogError::Refused(format!("{} must have equal numbers of partitions: {}; {}", unequal.set, counts.join(", "), unequal.remedy)));
+        let counts: Vec<String> =
+            unequal.partitions.iter().map(|(topic, partitions)| format!("{topic} has {partitions}")).collect();
+        return Err(LogError::Refused(format!(
+            "{} must have equal numbers of partitions: {}; {}",
+            unequal.set,
+            counts.join(", "),
+            unequal.remedy
+        )));
     }
     Ok(actual.iter().map(|topic| (topic.name.clone(), topic.partitions)).collect())
 }
@@ -591,22 +430,11 @@ fn take(
     shared: &Shared,
     task: &mut PaymentTask,
     pending: &Pending,
-    (current, poisonous): (&mut Option<(TopicPartition, i64)>, &BTreeSet<(TopicPartition, i64)>),
+    (current, poisonous): (&mut Option<Place>, &BTreeSet<Place>),
     now_ms: i64,
 ) -> Result<(), TaskError> {
     let at = (pending.record.at.clone(), pending.record.offset);
     let is_poisonous = poisonous.contains(&at);
     *current = Some(at);
     task.process(shared, pending, is_poisonous, now_ms)
-}
-
-fn changelog_record(at: &TopicPartition, change: &Change) -> Output {
-    Output {
-        topic: at.topic.clone(),
-        partition: Some(at.partition),
-        timestamp_ms: None,
-        key: Some(change.key.clone()),
-        value: change.value.clone(),
-        headers: Vec::new(),
-    }
 }

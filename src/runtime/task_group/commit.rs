@@ -1,0 +1,113 @@
+//! The commit of a group, in its two steps: the log's transaction, then the store's batch.
+
+use super::super::TaskError;
+use super::super::entity_cache::FORMAT;
+use super::super::staged::{Change, Staged};
+use super::{Stage, TaskGroup};
+use crate::io::log::{LogError, Output, TopicPartition, Txn};
+use crate::io::store::{Shard, ShardPosition, StateBatch};
+use crate::telemetry;
+use metrics::{counter, histogram};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+impl TaskGroup {
+    /// Commits what is staged. True when there was something.
+    pub(in crate::runtime) fn commit(&mut self) -> Result<bool, TaskError> {
+        let begun = Instant::now();
+        let staged = self.flush()?;
+        if staged.is_empty() {
+            self.staged_since = None;
+            return Ok(false);
+        }
+        let mut outputs = staged.outputs;
+        let mut changelogs: BTreeMap<Shard, TopicPartition> = BTreeMap::new();
+        for change in &staged.changes {
+            let at = changelogs.entry(change.shard).or_insert_with(|| self.changelog_of(change.shard));
+            outputs.push(changelog_record(at, change));
+        }
+        let records = outputs.len();
+        let written = self.member.commit(Txn { outputs, input_offsets: staged.offsets })?;
+        let mut batch = StateBatch::default();
+        for change in &staged.changes {
+            batch.put(change.shard, &change.key, change.value.as_deref());
+        }
+        for (&shard, at) in &changelogs {
+            let changelog_offset =
+                *written.get(at).ok_or_else(|| LogError::Unsettled(format!("no offset was acknowledged for {at}")))?;
+            let partitions = self.partitions.get(&*at.topic).copied().unwrap_or_default();
+            let format = FORMAT;
+            batch.set_position(shard, &ShardPosition { log_id: self.log_id.clone(), partitions, format, changelog_offset })?;
+        }
+        self.shared.store.write(batch)?;
+        counter!(telemetry::COMMITS).increment(1);
+        counter!(telemetry::RECORDS_WRITTEN).increment(records as u64);
+        histogram!(telemetry::BATCH_RECORDS).record(self.records_since_commit as f64);
+        histogram!(telemetry::COMMIT_SECONDS).record(begun.elapsed().as_secs_f64());
+        self.after_commit();
+        Ok(true)
+    }
+
+    fn flush(&mut self) -> Result<Staged, TaskError> {
+        let now_ms = self.now_ms();
+        let mut all = Staged::default();
+        for stage in self.stages.values_mut() {
+            let staged = match stage {
+                Stage::Payments(task) => {
+                    task.flush(&self.shared, now_ms)?;
+                    std::mem::take(&mut task.staged)
+                }
+                Stage::Stats(task) => {
+                    task.flush();
+                    std::mem::take(&mut task.staged)
+                }
+                Stage::Restoring => continue,
+            };
+            all.outputs.extend(staged.outputs);
+            all.changes.extend(staged.changes);
+            all.offsets.extend(staged.offsets);
+        }
+        Ok(all)
+    }
+
+    fn after_commit(&mut self) {
+        self.staged_since = None;
+        self.records_since_commit = 0;
+        self.careful_commits = self.careful_commits.saturating_sub(1);
+        for stage in self.stages.values_mut() {
+            if let Stage::Payments(task) = stage {
+                task.committed();
+            }
+        }
+    }
+
+    /// Publishes every state that changed, whatever the interval.
+    pub(in crate::runtime) fn publish_all(&mut self) -> Result<(), TaskError> {
+        for stage in self.stages.values_mut() {
+            if let Stage::Stats(task) = stage {
+                task.publish_due(&self.shared, 0, true)?;
+            }
+        }
+        self.commit()?;
+        Ok(())
+    }
+
+    /// Commits what is staged and leaves the group.
+    pub(in crate::runtime) fn leave(&mut self) -> Result<(), TaskError> {
+        self.commit()?;
+        self.member.close()?;
+        self.status.remove_group(&self.name);
+        Ok(())
+    }
+}
+
+fn changelog_record(at: &TopicPartition, change: &Change) -> Output {
+    Output {
+        topic: at.topic.clone(),
+        partition: Some(at.partition),
+        timestamp_ms: None,
+        key: Some(change.key.clone()),
+        value: change.value.clone(),
+        headers: Vec::new(),
+    }
+}

@@ -1,0 +1,112 @@
+//! Which tasks a group has, and what it takes to make them its own: assignment, restore, opening, revocation.
+
+use super::super::TaskError;
+use super::super::payment_task::PaymentTask;
+use super::super::restore::{Changelogs, Restore};
+use super::super::stats_task::StatsTask;
+use super::super::status::TaskState;
+use super::{Stage, TaskGroup, TaskId};
+use crate::io::log::{Position, TopicPartition};
+use crate::io::store::Shard;
+use crate::telemetry;
+use metrics::{counter, histogram};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// How long a turn waits for the changelogs.
+const RESTORE_POLL: Duration = Duration::from_millis(20);
+
+impl TaskGroup {
+    pub(super) fn on_assigned(&mut self, partitions: Vec<TopicPartition>) {
+        counter!(telemetry::REBALANCES, "kind" => "assigned").increment(1);
+        let ids: BTreeSet<TaskId> = partitions.iter().filter_map(|at| self.task_of(at)).collect();
+        let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        tracing::info!(group = self.name, tasks = names.join(" "), "assigned");
+        self.assigned.extend(partitions);
+        for id in ids {
+            self.stages.insert(id, Stage::Restoring);
+        }
+        self.status.assigned(&self.name, &names);
+        self.restore = None;
+    }
+
+    pub(super) fn on_revoked(&mut self, partitions: &[TopicPartition]) {
+        counter!(telemetry::REBALANCES, "kind" => "revoked").increment(1);
+        for at in partitions {
+            self.assigned.remove(at);
+            self.paused.remove(at);
+        }
+        let gone: Vec<TaskId> = partitions.iter().filter_map(|at| self.task_of(at)).collect();
+        let names: Vec<String> = gone.iter().map(ToString::to_string).collect();
+        for id in &gone {
+            self.stages.remove(id);
+        }
+        if let Some(restore) = &mut self.restore {
+            restore.forget(|shard| gone.iter().any(|id| id.shards().contains(&shard)));
+        }
+        tracing::info!(group = self.name, tasks = names.join(" "), "revoked");
+        self.status.revoked(&self.name, &names);
+        self.staged_since = self.has_staged().then(Instant::now);
+    }
+
+    pub(super) fn turn_restore(&mut self) -> Result<(), TaskError> {
+        if self.restore.is_none() && self.stages.values().any(|stage| matches!(stage, Stage::Restoring)) {
+            self.begin_restore()?;
+        }
+        let Some(restore) = &mut self.restore else { return Ok(()) };
+        if !restore.turn(&self.shared.store, RESTORE_POLL)? {
+            return Ok(());
+        }
+        let (seconds, applied) = (self.restore_begun.elapsed().as_secs_f64(), restore.applied());
+        histogram!(telemetry::RESTORE_SECONDS).record(seconds);
+        tracing::info!(group = self.name, records = applied, seconds, "state restored");
+        self.restore = None;
+        self.open_restored()
+    }
+
+    fn begin_restore(&mut self) -> Result<(), TaskError> {
+        self.restore_begun = Instant::now();
+        let restoring: BTreeSet<TaskId> =
+            self.stages.iter().filter(|(_, stage)| matches!(stage, Stage::Restoring)).map(|(&id, _)| id).collect();
+        let inputs: Vec<TopicPartition> =
+            self.assigned.iter().filter(|at| self.task_of(at).is_some_and(|id| restoring.contains(&id))).cloned().collect();
+        // First the committed offsets, which waits until no former owner's transaction is open; then the changelogs.
+        let committed = self.member.committed(&inputs)?;
+        self.starts = committed.into_iter().map(|(at, offset)| (at, offset.map_or(Position::Beginning, Position::At))).collect();
+        let mut changelogs = Changelogs::new();
+        let mut partitions = BTreeMap::new();
+        for shard in restoring.iter().flat_map(|id| id.shards()) {
+            let at = self.changelog_of(shard);
+            partitions.insert(shard, self.partitions.get(&*at.topic).copied().unwrap_or_default());
+            changelogs.insert(at, shard);
+        }
+        let reader = self.log.reader()?;
+        self.restore = Some(Restore::begin(&self.shared.store, reader, &self.log_id, changelogs, partitions)?);
+        Ok(())
+    }
+
+    fn open_restored(&mut self) -> Result<(), TaskError> {
+        let now_ms = self.now_ms();
+        let ids: Vec<TaskId> = self.stages.keys().copied().collect();
+        for id in ids {
+            if !matches!(self.stages.get(&id), Some(Stage::Restoring)) {
+                continue;
+            }
+            let stage = match id {
+                TaskId::Payments(partition) => Stage::Payments(Box::new(PaymentTask::open(&self.shared, partition)?)),
+                TaskId::Stats(partition) => Stage::Stats(Box::new(StatsTask::open(&self.shared, partition, now_ms)?)),
+            };
+            self.stages.insert(id, stage);
+            self.status.set_task(&self.name, &id.to_string(), TaskState::Running);
+        }
+        let starts = std::mem::take(&mut self.starts);
+        let starts: Vec<_> = starts.into_iter().filter(|(at, _)| self.assigned.contains(at)).collect();
+        self.paused.retain(|at| !starts.iter().any(|(started, _)| started == at));
+        self.member.start(&starts)?;
+        Ok(())
+    }
+
+    pub(super) fn changelog_of(&self, shard: Shard) -> TopicPartition {
+        TopicPartition::new(&self.shared.topics.changelog(shard.store), shard.partition)
+    }
+}
