@@ -112,7 +112,8 @@ fn a_seed_tells_everything_and_another_begins_anew() {
 #[test]
 fn lines_when_piped_and_errors_that_say_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
-    let output = smartrouter(dir.path(), &["demo", "--hours", "0.4", "--rate", "600"]);
+    std::fs::write(dir.path().join("s.toml"), SCENARIO).unwrap();
+    let output = smartrouter(dir.path(), &["demo", "--hours", "0.5", "--rate", "1500", "--scenario", "s.toml"]);
     let text = String::from_utf8(output.stdout).unwrap();
     for expected in ["18:10:", "→ D", "STATIC RULES", "worldpay total", "psp list", "--resume"] {
         assert!(text.contains(expected), "{expected}: {text}");

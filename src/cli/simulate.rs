@@ -128,6 +128,9 @@ impl<'a> Simulation<'a> {
                 }
             }
             self.turn()?;
+            if leave_at.is_some() && self.report.is_settled() {
+                break;
+            }
             if self.said.0.elapsed() >= LINE_EVERY {
                 // Also the moment to learn of records that could not be written.
                 self.feed.flush().context("the events cannot be written")?;
@@ -193,6 +196,11 @@ impl Report {
         self
     }
 
+    /// Whether no request waits for its attempt, and no attempt for its outcome.
+    fn is_settled(&self) -> bool {
+        self.requests == self.attempts && self.attempts == self.outcomes
+    }
+
     /// What the last seconds brought.
     fn line(&self, before: &Self, lasted: Duration, truth: &Truth) -> String {
         let per_second = |now: u64, then: u64| (now - then) as f64 / lasted.as_secs_f64();
@@ -248,6 +256,7 @@ mod tests {
         let truth = Truth { payments, unanswered: 1, ..Truth::default() };
         let line = now.line(&before, Duration::from_secs(5), &truth);
         assert_eq!(line, "5.4 events/s | 20 requests, 19 decisions, 1 unanswered | 8 payments, approved 75.0 %");
+        assert!(!now.is_settled() && Report { attempts: 20, outcomes: 20, ..now.clone() }.is_settled());
         let closed = now.closed(&truth, Duration::from_secs(60));
         let lines = closed.lines();
         assert_eq!(lines[1], "19 decisions, 1 requests unanswered, 0 without a PSP");

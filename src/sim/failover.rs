@@ -2,7 +2,8 @@
 //!
 //! From the first payment that the outage spoilt to the first decision that avoids the PSP: in payments that were still sent
 //! there, and in event time. A decision avoids a PSP when it says so (it was skipped for its state), or when it begins a run of
-//! decisions without that PSP which its usual share of the traffic makes a matter of less than one in a thousand.
+//! decisions without that PSP which its usual share of the traffic makes a matter of less than one in a million: a run may begin at
+//! any of thousands of decisions.
 
 use super::scenario::Outage;
 use crate::domain::payment::Payment;
@@ -18,6 +19,8 @@ pub struct Failover {
     /// Payments sent to the PSP from the first spoilt one until it was avoided; absent when it never was while the outage lasted.
     pub payments_to_detect: Option<u64>,
     pub ms_to_avoid: Option<i64>,
+    /// Payments that the outage spoilt in all: avoiding may begin before it is complete.
+    pub payments_spoilt: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -34,6 +37,7 @@ struct Watched {
     chosen_before: u64,
     first_bad_at: Option<EpochMs>,
     sent: u64,
+    spoilt: u64,
     run: Option<Run>,
     avoided: Option<Run>,
 }
@@ -62,6 +66,7 @@ impl FailoverWatch {
             chosen_before: 0,
             first_bad_at: None,
             sent: 0,
+            spoilt: 0,
             run: None,
             avoided: None,
         });
@@ -71,8 +76,12 @@ impl FailoverWatch {
     /// A payment was sent; `spoilt` when the outage made it fail.
     pub fn attempted(&mut self, payment: &Payment, psp: &PspId, at: EpochMs, spoilt: bool) {
         let since_ms = at - self.start_at;
-        for watched in self.watched.iter_mut().filter(|w| w.outage.psp == *psp && w.avoided.is_none()) {
+        for watched in self.watched.iter_mut().filter(|w| w.outage.psp == *psp) {
             if !watched.outage.hits(payment, since_ms) {
+                continue;
+            }
+            watched.spoilt += u64::from(spoilt);
+            if watched.avoided.is_some() {
                 continue;
             }
             if spoilt && watched.first_bad_at.is_none() {
@@ -98,6 +107,7 @@ impl FailoverWatch {
             first_bad_at: watched.first_bad_at,
             payments_to_detect: watched.avoided.map(|run| run.sent_before),
             ms_to_avoid: watched.avoided.zip(watched.first_bad_at).map(|(run, bad_at)| run.began_at - bad_at),
+            payments_spoilt: watched.spoilt,
         };
         self.watched.iter().map(failover).collect()
     }
@@ -129,7 +139,7 @@ impl Watched {
 /// How many decisions without a PSP in a row are too many for chance.
 fn telling_run(chosen: u64, decisions: u64) -> u64 {
     let share = (chosen as f64 + 1.0) / (decisions as f64 + 2.0);
-    (0.001_f64.ln() / (1.0 - share).ln()).ceil().clamp(5.0, 500.0) as u64
+    (1e-6_f64.ln() / (1.0 - share).ln()).ceil().clamp(5.0, 500.0) as u64
 }
 
 #[cfg(test)]
@@ -181,7 +191,7 @@ mod tests {
         let mut script: Vec<(i64, char)> = (0..9).flat_map(|second| [(second, 'a'), (second, 'a'), (second, 'b')]).collect();
         script.extend([(10, 'x'), (11, 'b'), (12, 'a'), (13, 'x')]);
         let undecided = script.clone();
-        script.extend((20..30).map(|second| (second, 'b')));
+        script.extend((20..35).map(|second| (second, 'b')));
         check(&script, (Some(2), Some(10_000)));
         check(&undecided, (None, None));
     }

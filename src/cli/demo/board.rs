@@ -112,7 +112,7 @@ fn severity(state: HealthState) -> u8 {
 }
 
 impl View {
-    /// The table of a terminal, at most 80 columns but for what ails a PSP.
+    /// The table of a terminal, at most 80 columns but for the segments that ail.
     pub(super) fn table(&self) -> Vec<String> {
         let done = (self.elapsed_ms as f64 / self.total_ms.max(1) as f64).clamp(0.0, 1.0);
         let full = (done * BAR_CELLS as f64) as usize;
@@ -129,7 +129,7 @@ impl View {
             let (name, state) = (row.psp_id.as_str(), row.state.to_string());
             let line =
                 format!("{name:width$}  {state:<10}  {approved:>18}  {:>8}  {:>7}", seconds(row.p95_ms), percent(row.share));
-            lines.push(format!("{line}  {}", row.ailing.join(", ")).trim_end().to_owned());
+            lines.push(format!("{line}  {}", ailing(&row.ailing)).trim_end().to_owned());
         }
         lines.push(String::new());
         lines.push(format!("{:<26}{:>8}{:>15}{:>13}", "APPROVED", "ROUTER", "STATIC RULES", "DIFFERENCE"));
@@ -152,6 +152,14 @@ impl View {
             format!("approved {}, static rules {}", percent(figures.rate()), percent(figures.rate_static()))
         };
         format!("{}  {approved} | {}", clock(self.at), psps.join(", "))
+    }
+}
+
+fn ailing(segments: &[String]) -> String {
+    match segments {
+        [] => String::new(),
+        [one] => one.clone(),
+        [one, others @ ..] => format!("{one}, {} more", others.len()),
     }
 }
 

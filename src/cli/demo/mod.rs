@@ -277,8 +277,7 @@ impl<'a> Show<'a> {
     /// In one piece, so that it does not flicker; long lines are cut, or going up would miss the first one.
     fn draw(&mut self, lines: &[String]) -> Result<()> {
         let up = if self.lines_drawn == 0 { String::new() } else { format!("\x1b[{}A", self.lines_drawn) };
-        let body: String = lines.iter().map(|line| format!("{line}\x1b[K\n")).collect();
-        print(&format!("{up}\x1b[?7l{body}\x1b[?7h\x1b[J"))?;
+        print(&format!("{up}\x1b[?7l{}\x1b[K\n\x1b[?7h\x1b[J", lines.join("\x1b[K\n")))?;
         self.lines_drawn = lines.len();
         self.drawn = Some(Instant::now());
         Ok(())

@@ -50,6 +50,7 @@ struct FailoverRow {
     first_bad_at: Option<EpochMs>,
     payments_to_detect: Option<u64>,
     ms_to_avoid: Option<i64>,
+    payments_spoilt: u64,
 }
 
 /// Requests and decisions in the log.
@@ -80,6 +81,7 @@ impl Summary {
             first_bad_at: failover.first_bad_at,
             payments_to_detect: failover.payments_to_detect,
             ms_to_avoid: failover.ms_to_avoid,
+            payments_spoilt: failover.payments_spoilt,
         };
         let (payments, firsts) = (&truth.payments, &truth.first_attempts);
         Self {
@@ -149,9 +151,9 @@ impl FailoverRow {
             (None, ..) => "no payment met it".to_owned(),
             (Some(_), Some(payments), Some(ms)) => {
                 let payments = if payments == 1 { "1 payment".to_owned() } else { format!("{payments} payments") };
-                format!("avoided after {payments}, {:.1} s", ms as f64 / 1_000.0)
+                format!("avoided after {payments}, {:.1} s; {} spoilt in all", ms as f64 / 1_000.0, self.payments_spoilt)
             }
-            (Some(_), ..) => "not avoided".to_owned(),
+            (Some(_), ..) => format!("not avoided; {} spoilt", self.payments_spoilt),
         };
         let what = format!("{}{segment} {}", self.psp_id, self.fault);
         format!("  {} to {}  {what:<34}{came}", clock(self.from), clock(self.to))
@@ -193,6 +195,7 @@ mod tests {
             first_bad_at: Some(1),
             payments_to_detect,
             ms_to_avoid,
+            payments_spoilt: 3,
         };
         let failovers = [failover("a", Some(1), Some(2_500)), failover("b", None, None), failover("a", None, None)];
         let payments = Comparison { n: 200, approved: 180, approved_static: 150, approved_oracle: 190 };
