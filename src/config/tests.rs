@@ -242,7 +242,7 @@ fn print_tells_every_key_with_value_and_origin() {
     let loaded = Config::load(&LoadOptions { overrides: pairs(&[("topics.prefix", "p.")]), ..LoadOptions::default() }).unwrap();
     let printed: Value = serde_json::from_str(&loaded.print(Format::Json)).unwrap();
     assert_eq!(printed["topics.prefix"], json!({ "value": "p.", "origin": "flag for topics.prefix" }));
-    assert_eq!(printed["health.window_ms"], json!({ "value": 600_000, "origin": "default" }));
+    assert_eq!(printed["health.window_ms"], json!({ "value": 300_000, "origin": "default" }));
     assert_eq!(printed["error_codes[0]"]["value"]["code"], "01");
     let table = loaded.print(Format::Table);
     assert!(

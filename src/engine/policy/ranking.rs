@@ -1,11 +1,12 @@
 //! The order of the usable PSPs: by windowed approval rate, else by static rule, else as the merchant prefers.
 //!
-//! The estimate of a PSP's chance is a chain of shrunken rates, each of which starts from the one before:
-//! `p = (approvals + prior_weight × p_before) / (attempts + prior_weight)`.
-//! It starts at `prior_rate` and goes through the segments of the payment from the one with most results in 24 h (`ALL`) to the
-//! one with fewest, in each through the last 24 hours, then the last hour: a narrow or fresh window speaks up only as far as it
-//! has seen something. Where a segment is not UP, the share of technical failures in its last 15 minutes is taken off:
-//! `p × (1 - share)`.
+//! A PSP's chance is that it answers at all, times that the issuer then approves: `p = (1 - share) × rate`.
+//! `rate` is a chain of shrunken rates over what was answered (time-outs and technical errors aside), each starting from the one
+//! before: `rate = (approvals + prior_weight × rate_before) / (answered + prior_weight)`. It starts at `prior_rate` and goes through the
+//! segments of the payment from the one with most results in 24 h (`ALL`) to the one with fewest, in each through the last 24
+//! hours, then the last hour: a narrow or fresh window speaks up only as far as it has seen something.
+//! `share` is that of technical failures in the last 15 minutes, the highest over the segments: failing shows at once, and an
+//! outage that is over does not drag the PSP down for the rest of the hour.
 
 use super::eligibility::{Candidate, Pool, ailment, skipped_by_rule};
 use super::lottery::Lottery;
@@ -90,7 +91,8 @@ pub(super) fn least_bad(router: &Router, input: &DecideInput<'_>, pool: &Pool) -
     candidates.sort_by(|a, b| {
         let is_down = |candidate: &Candidate| candidate.standing.health() == HealthState::Down;
         let by_state = is_down(a).cmp(&is_down(b));
-        let by_failures = || a.standing.technical_share().total_cmp(&b.standing.technical_share());
+        let share = |candidate: &Candidate| candidate.standing.technical_share(router.policy.prior_weight);
+        let by_failures = || share(a).total_cmp(&share(b));
         let by_position = || position(&a.psp).cmp(&position(&b.psp));
         by_state.then_with(by_failures).then_with(by_position).then_with(|| a.psp.cmp(&b.psp))
     });
@@ -225,7 +227,7 @@ fn results_24h<'a>(standings: impl Iterator<Item = &'a Standing>) -> i64 {
 fn estimate(router: &Router, standing: &Standing) -> f64 {
     let weight = router.policy.prior_weight;
     let shrink = |before: f64, window: &WindowStats| {
-        let results = window.attempts.max(0) as f64;
+        let results = (window.attempts - window.timeouts - window.errors).max(0) as f64;
         if results + weight <= 0.0 { before } else { (window.approvals as f64 + weight * before) / (results + weight) }
     };
     let mut states: Vec<&PspState> = standing.known.iter().map(AsRef::as_ref).collect();
@@ -234,5 +236,5 @@ fn estimate(router: &Router, standing: &Standing) -> f64 {
     let rate = states
         .iter()
         .fold(router.policy.prior_rate, |before, state| shrink(shrink(before, &state.windows.last_24h), &state.windows.last_1h));
-    (rate * (1.0 - standing.technical_share())).clamp(0.0, 1.0)
+    (rate * (1.0 - standing.technical_share(weight))).clamp(0.0, 1.0)
 }

@@ -129,8 +129,8 @@ fn degraded_psps_stay_and_rank_by_their_measured_chance() {
     check(&usual().ailing("beta", "ALL", Degraded, 5), &format!("WINDOWED_RATE beta gamma alpha {OTHERS}"));
     check(&usual().ailing("beta", "ALL", Degraded, 30), &format!("WINDOWED_RATE gamma alpha beta {OTHERS}"));
     check_reasons(&usual().ailing("beta", "ALL", Degraded, 30), 2, &["DEGRADED (ALL): 30.0 % technical failures in 15 min"]);
-    // A segment that is UP again does not lower the chance, whatever its window still holds.
-    check(&usual().ailing("beta", "ALL", Up, 30), &format!("WINDOWED_RATE beta gamma alpha {OTHERS}"));
+    // What failed in the last 15 minutes lowers the chance before the state says so.
+    check(&usual().ailing("beta", "ALL", Up, 30), &format!("WINDOWED_RATE gamma alpha beta {OTHERS}"));
 }
 
 #[test]
@@ -171,7 +171,12 @@ fn windowed_rates_shrink_towards_what_is_known_more_broadly() {
     close(&newcomer, "beta", 0.8);
     let mut degraded = state("beta", Segment::all(), Degraded, (100, 90));
     degraded.windows.last_15m = WindowStats { attempts: 10, timeouts: 2, errors: 3, ..WindowStats::default() };
-    close(&usual().state(degraded), "beta", 0.85 * 0.5);
+    close(&usual().state(degraded), "beta", 0.85 * (1.0 - 5.0 / 110.0));
+    // An outage that is over: its failures are still in the hour and the day, and say nothing about the issuers.
+    let mut restored = state("beta", Segment::all(), Up, (150, 90));
+    restored.windows.last_24h.timeouts = 50;
+    restored.windows.last_1h = WindowStats { attempts: 40, timeouts: 40, ..WindowStats::default() };
+    close(&usual().state(restored), "beta", 0.85);
 }
 
 #[test]

@@ -61,10 +61,15 @@ impl Standing {
         self.known.iter().map(AsRef::as_ref).find(|state| state.segment == Segment::all())
     }
 
-    /// The highest share of time-outs and technical errors in the last 15 minutes over the segments that are not UP.
-    pub(super) fn technical_share(&self) -> f64 {
-        let ailing = self.known.iter().filter(|state| severity(state.state) > 0);
-        ailing.map(|state| technical_share(state)).fold(0.0, f64::max)
+    /// The highest share of time-outs and technical errors in the last 15 minutes over the payment's segments, each with `weight`
+    /// results without failure assumed on top, so that a few failures among few results say little.
+    pub(super) fn technical_share(&self, weight: f64) -> f64 {
+        let share = |state: &Arc<PspState>| {
+            let window = &state.windows.last_15m;
+            let results = (window.attempts.max(0) as f64 + weight).max(1.0);
+            ((window.timeouts + window.errors).max(0) as f64 / results).clamp(0.0, 1.0)
+        };
+        self.known.iter().map(share).fold(0.0, f64::max)
     }
 }
 
