@@ -15,11 +15,11 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// When a decision on this request is made.
-    pub fn decided_at(self, requested_at: EpochMs) -> EpochMs {
+    /// When something that follows from an event of this time happens.
+    pub fn happened_at(self, event_at: EpochMs) -> EpochMs {
         match self {
             Self::Wall => wall_ms(),
-            Self::Event => requested_at,
+            Self::Event => event_at,
         }
     }
 }

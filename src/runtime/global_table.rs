@@ -77,7 +77,8 @@ impl TableReader {
     /// Applies what is there, waiting at most `timeout` for the first record. Tells whether the table is up to date.
     pub fn poll(&mut self, timeout: Duration) -> Result<bool, LogError> {
         self.polled.clear();
-        self.reader.poll(&mut self.polled, RECORDS_PER_POLL, timeout)?;
+        // What came before a failure is applied: the reader will not bring it again.
+        let outcome = self.reader.poll(&mut self.polled, RECORDS_PER_POLL, timeout);
         for polled in &self.polled {
             match polled {
                 Polled::Record(record) => {
@@ -93,6 +94,6 @@ impl TableReader {
                 Polled::Assigned(_) | Polled::Revoked(_) => {}
             }
         }
-        Ok(self.behind.is_empty())
+        outcome.map(|()| self.behind.is_empty())
     }
 }

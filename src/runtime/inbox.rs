@@ -50,6 +50,17 @@ pub(super) fn receive(codec: &Codec, input: Input, record: Record, future_tolera
     Ok(Pending { input, at: Some(at), clamped: at < own_at, record, event })
 }
 
+/// A record that is not to be looked at: the engine failed on it before.
+pub(super) fn unread(input: Input, record: Record) -> Pending {
+    Pending {
+        input,
+        at: None,
+        clamped: false,
+        record,
+        event: InputEvent::Bad("the engine failed on this record; report it".to_owned()),
+    }
+}
+
 impl InputEvent {
     /// The engine sees the clamped time only: a clock that runs ahead must not pull the windows with it.
     fn clamp_to(&mut self, at: EpochMs) {

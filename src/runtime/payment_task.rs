@@ -29,6 +29,16 @@ const CACHE_ENTRIES_MAX: usize = 50_000;
 /// Entries that one sweep looks at: retention costs a bounded time per turn.
 const SWEEP_ENTRIES: usize = 500;
 
+/// What to do with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handling {
+    Process,
+    /// The engine failed on it before.
+    Bury,
+    /// Even its dead letter could not be written.
+    BuryWithoutBytes,
+}
+
 pub(super) struct PaymentTask {
     payments_shard: Shard,
     customers_shard: Shard,
@@ -82,15 +92,18 @@ impl PaymentTask {
         })
     }
 
-    /// Takes one record in. `poisonous`: the engine failed on it before.
-    pub(super) fn process(&mut self, shared: &Shared, pending: &Pending, poisonous: bool, now_ms: i64) -> Result<(), TaskError> {
+    /// Takes one record in.
+    pub(super) fn process(&mut self, shared: &Shared, pending: &Pending, handling: Handling) -> Result<(), TaskError> {
         let record = &pending.record;
         if pending.clamped {
             counter!(telemetry::FUTURE_CLAMPED, "topic" => topic_label(pending.input)).increment(1);
         }
         match &pending.event {
-            _ if poisonous => self.bury(shared, pending, "the engine failed on this record; report it", now_ms),
-            InputEvent::Bad(reason) => self.bury(shared, pending, reason, now_ms),
+            _ if handling == Handling::BuryWithoutBytes => {
+                self.bury(shared, pending, "its dead letter is too large for its topic: without the bytes", false);
+            }
+            InputEvent::Bad(reason) => self.bury(shared, pending, reason, true),
+            _ if handling == Handling::Bury => self.bury(shared, pending, "the engine failed on this record; report it", true),
             InputEvent::Request(request) => self.on_request(shared, record, request)?,
             InputEvent::Attempt(attempt) => {
                 let effects = self.observe(shared, &attempt.payment.payment_id, Event::Attempt(attempt))?;
@@ -113,10 +126,10 @@ impl PaymentTask {
         Ok(())
     }
 
-    fn bury(&mut self, shared: &Shared, pending: &Pending, reason: &str, now_ms: i64) {
+    fn bury(&mut self, shared: &Shared, pending: &Pending, reason: &str, with_bytes: bool) {
         counter!(telemetry::DEAD_LETTERS, "topic" => topic_label(pending.input)).increment(1);
         tracing::warn!(topic = %pending.record.at.topic, partition = pending.record.at.partition, offset = pending.record.offset, reason, "dead letter");
-        self.staged.dead_letter(shared, &pending.record, reason, now_ms);
+        self.staged.dead_letter(shared, &pending.record, reason, with_bytes);
     }
 
     fn note_approval(&mut self, shared: &Shared, outcome: &PaymentOutcome) -> Result<(), TaskError> {
@@ -142,7 +155,7 @@ impl PaymentTask {
             previous: &previous,
             view: &*shared.global,
             view_offsets: &view_offsets,
-            decided_at: shared.clock.decided_at(request.requested_at),
+            decided_at: shared.clock.happened_at(request.requested_at),
         };
         let gathered = Instant::now();
         let mut decided = decide(&shared.router, &input);

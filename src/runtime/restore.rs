@@ -20,6 +20,9 @@ pub(super) struct Restore {
     partitions: BTreeMap<Shard, i32>,
     /// What is not yet restored.
     waiting: Changelogs,
+    /// Where each changelog ended when this began, transactions that were not settled included: a former owner's last commit is
+    /// known to the group before its records can be read, so the end of what can be read is not enough.
+    ends: BTreeMap<TopicPartition, i64>,
     polled: Vec<Polled>,
     applied: u64,
 }
@@ -44,8 +47,10 @@ impl Restore {
         partitions: BTreeMap<Shard, i32>,
     ) -> Result<Self, TaskError> {
         let mut from = Vec::new();
+        let mut ends = BTreeMap::new();
         for (at, &shard) in &changelogs {
-            let bounds = reader.bounds(at)?;
+            let bounds = (reader.bounds(at)?.0, reader.written_end(at)?);
+            ends.insert(at.clone(), bounds.1);
             let expected = ShardPosition {
                 log_id: log_id.to_owned(),
                 partitions: partitions_of(&partitions, shard),
@@ -69,7 +74,7 @@ impl Restore {
             from.push((at.clone(), start));
         }
         reader.assign(&from)?;
-        Ok(Self { reader, log_id: log_id.to_owned(), partitions, waiting: changelogs, polled: Vec::new(), applied: 0 })
+        Ok(Self { reader, log_id: log_id.to_owned(), partitions, waiting: changelogs, ends, polled: Vec::new(), applied: 0 })
     }
 
     /// One bounded turn. True when everything is restored.
@@ -90,7 +95,9 @@ impl Restore {
                 Polled::End { at, offset } => {
                     if let Some(&shard) = self.waiting.get(at) {
                         reached.insert(shard, *offset);
-                        done.push(at.clone());
+                        if self.ends.get(at).is_none_or(|end| offset >= end) {
+                            done.push(at.clone());
+                        }
                     }
                 }
                 Polled::Assigned(_) | Polled::Revoked(_) => {}
@@ -130,7 +137,7 @@ fn partitions_of(partitions: &BTreeMap<Shard, i32>, shard: Shard) -> i32 {
     partitions.get(&shard).copied().unwrap_or_default()
 }
 
-/// `bounds`: first offset of the changelog that is still there, and the offset behind its last committed record.
+/// `bounds`: first offset of the changelog that is still there, and the offset behind its last record, settled or not.
 fn worth(local: Option<&ShardPosition>, expected: &ShardPosition, bounds: (i64, i64)) -> Worth {
     let Some(local) = local else { return Worth::Rebuild("none is here") };
     let (first, end) = bounds;

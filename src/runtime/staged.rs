@@ -65,8 +65,9 @@ impl Staged {
     }
 
     /// The record goes to the dead letters of its topic, as it came, with the reason.
-    pub(super) fn dead_letter(&mut self, shared: &Shared, record: &Record, reason: &str, at_ms: i64) {
-        let mut headers = record.headers.clone();
+    pub(super) fn dead_letter(&mut self, shared: &Shared, record: &Record, reason: &str, with_bytes: bool) {
+        let at_ms = shared.clock.happened_at(record.timestamp_ms);
+        let mut headers = if with_bytes { record.headers.clone() } else { Vec::new() };
         let mut add = |name: &str, value: String| headers.push((name.to_owned(), Some(Bytes::from(value))));
         add("dlq-reason", reason.to_owned());
         add("dlq-source-topic", record.at.topic.to_string());
@@ -78,7 +79,7 @@ impl Staged {
             partition: None,
             timestamp_ms: None,
             key: record.key.clone(),
-            value: record.value.clone(),
+            value: record.value.clone().filter(|_| with_bytes),
             headers,
         });
     }

@@ -138,6 +138,8 @@ pub trait Reader: Send {
     fn poll(&mut self, out: &mut Vec<Polled>, records_max: usize, timeout: Duration) -> Result<(), LogError>;
     /// First offset that is there, and the offset behind the last committed record.
     fn bounds(&mut self, of: &TopicPartition) -> Result<(i64, i64), LogError>;
+    /// The offset behind the last record, committed or not: what lies before it and cannot be read is not settled yet.
+    fn written_end(&mut self, of: &TopicPartition) -> Result<i64, LogError>;
 }
 
 /// Writes records outside any transaction of a group: for the simulator, replay to Kafka, and re-driving dead letters.

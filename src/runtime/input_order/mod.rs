@@ -53,6 +53,9 @@ impl InputOrder {
     }
 
     pub(super) fn push(&mut self, pending: Pending) {
+        if self.queued(pending.input) == 0 {
+            self.held_since_ms = None;
+        }
         self.base_at = self.base_at.or(pending.at);
         match pending.input {
             Input::Requests => self.requests.push_back(pending),
@@ -63,6 +66,7 @@ impl InputOrder {
 
     /// The input was read to its end at this wall time.
     pub(super) fn ended(&mut self, input: Input, now_ms: i64) {
+        self.held_since_ms = None;
         match input {
             Input::Requests => {}
             Input::Attempts => self.attempts.ended_ms = self.attempts.ended_ms.or(Some(now_ms)),
@@ -89,13 +93,12 @@ impl InputOrder {
             (Some(attempt), None) => self.may_pass(&self.outcomes, attempt, now_ms).then_some(true)?,
             (None, Some(outcome)) => self.may_pass(&self.attempts, outcome, now_ms).then_some(false)?,
         };
-        self.held_since_ms = None;
         if from_attempts { self.attempts.pop() } else { self.outcomes.pop() }
     }
 
     /// Notes that `next_event` had something that it held back, so that it does not do so for ever.
     pub(super) fn note_hold(&mut self, now_ms: i64) {
-        if self.attempts.records.is_empty() && self.outcomes.records.is_empty() {
+        if self.attempts.records.is_empty() == self.outcomes.records.is_empty() {
             self.held_since_ms = None;
         } else {
             self.held_since_ms = self.held_since_ms.or(Some(now_ms));

@@ -15,11 +15,15 @@ impl TaskGroup {
     /// Commits what is staged. True when there was something.
     pub(in crate::runtime) fn commit(&mut self) -> Result<bool, TaskError> {
         let begun = Instant::now();
-        let staged = self.flush()?;
+        let mut staged = self.flush()?;
         if staged.is_empty() {
             self.staged_since = None;
             return Ok(false);
         }
+        if staged.offsets.is_empty() {
+            staged.offsets.extend(self.positions.iter().next().map(|(at, offset)| (at.clone(), *offset)));
+        }
+        let offsets = staged.offsets.clone();
         let mut outputs = staged.outputs;
         let mut changelogs: BTreeMap<Shard, TopicPartition> = BTreeMap::new();
         for change in &staged.changes {
@@ -44,6 +48,7 @@ impl TaskGroup {
         counter!(telemetry::RECORDS_WRITTEN).increment(records as u64);
         histogram!(telemetry::BATCH_RECORDS).record(self.records_since_commit as f64);
         histogram!(telemetry::COMMIT_SECONDS).record(begun.elapsed().as_secs_f64());
+        self.positions.extend(offsets);
         self.after_commit();
         Ok(true)
     }
@@ -72,6 +77,8 @@ impl TaskGroup {
 
     fn after_commit(&mut self) {
         self.staged_since = None;
+        self.current = None;
+        self.wiped.clear();
         self.records_since_commit = 0;
         self.careful_commits = self.careful_commits.saturating_sub(1);
         for stage in self.stages.values_mut() {

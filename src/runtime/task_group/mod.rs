@@ -12,7 +12,7 @@ mod commit;
 mod ownership;
 
 use super::inbox::{self, Input, Pending};
-use super::payment_task::PaymentTask;
+use super::payment_task::{Handling, PaymentTask};
 use super::restore::Restore;
 use super::shared::Shared;
 use super::stats_task::StatsTask;
@@ -93,15 +93,25 @@ pub(super) struct TaskGroup {
     current: Option<Place>,
     /// Records on which the engine failed: they go to the dead letters unseen.
     poisonous: BTreeSet<Place>,
+    /// Records whose dead letter cannot be written: it goes without their bytes.
+    unspeakable: BTreeSet<Place>,
     /// One record a commit, until a record that cannot be written has been found.
     careful_commits: usize,
     swept: Instant,
+    paced_ms: i64,
+    paced_at: Instant,
+    /// Committed positions of the running tasks: every transaction carries one, so that the group's generation is checked even
+    /// when silence alone made the work.
+    positions: BTreeMap<TopicPartition, i64>,
+    /// Shards that were wiped as damaged since the last commit.
+    wiped: BTreeSet<Shard>,
 }
 
 /// What the tasks read.
 const INPUTS: [&str; 4] = [topics::ROUTING_REQUESTS, topics::PAYMENT_ATTEMPTS, topics::PAYMENT_OUTCOMES, topics::STATS_DELTAS];
 const IDLE_POLL: Duration = Duration::from_millis(50);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const PACE_MS_MAX: u128 = 1_000;
 const TIMERS_PER_TURN: usize = 2_000;
 /// Events that are taken along with requests: an answer does not wait for a backlog.
 const EVENTS_BESIDE_REQUESTS: usize = 256;
@@ -141,35 +151,57 @@ impl TaskGroup {
             records_since_commit: 0,
             current: None,
             poisonous: BTreeSet::new(),
+            unspeakable: BTreeSet::new(),
             careful_commits: 0,
             swept: Instant::now(),
+            paced_ms: super::clock::wall_ms(),
+            paced_at: Instant::now(),
+            positions: BTreeMap::new(),
+            wiped: BTreeSet::new(),
         })
     }
 
     /// One turn of the loop. Waits at most `wait` when there is nothing to do.
     pub(in crate::runtime) fn turn(&mut self, wait: Duration) -> Result<Progress, TaskError> {
         self.status.turned(&self.name);
+        self.pace();
         self.turn_restore()?;
         let timeout = self.poll_timeout(wait);
         let mut polled = std::mem::take(&mut self.polled);
         polled.clear();
-        self.member.poll(&mut polled, self.limits.batch_records_max, timeout)?;
+        let outcome = self.member.poll(&mut polled, self.limits.batch_records_max, timeout);
+        if outcome.is_err() {
+            // Records are read again from the last commit; what the group said is not said again.
+            polled.retain(|event| matches!(event, Polled::Assigned(_) | Polled::Revoked(_)));
+        }
         let mut records = 0;
         for event in polled.drain(..) {
             records += usize::from(matches!(event, Polled::Record(_)));
             self.dispatch(event)?;
         }
         self.polled = polled;
+        outcome?;
         self.apply_back_pressure()?;
         self.process()?;
         let committed = self.is_commit_due() && self.commit()?;
         Ok(Progress { records, committed, settled: self.is_settled() })
     }
 
+    /// The time by which silence is measured: it passes with the turns of this loop and at most a second in each, so that a
+    /// process that was stopped, or whose clock was set, does not find that everybody else was silent.
     fn now_ms(&self) -> i64 {
         match self.shared.clock {
-            Clock::Wall => super::clock::wall_ms(),
+            Clock::Wall => self.paced_ms,
             Clock::Event => 0,
+        }
+    }
+
+    fn pace(&mut self) {
+        let passed_ms = self.paced_at.elapsed().as_millis().min(PACE_MS_MAX);
+        // Less than a millisecond is kept for the next turn.
+        if passed_ms > 0 {
+            self.paced_ms += passed_ms as i64;
+            self.paced_at = Instant::now();
         }
     }
 
@@ -218,12 +250,15 @@ impl TaskGroup {
         let (Some(id), input) = (self.task_of(&record.at), self.input_of(&record.at)) else { return Ok(()) };
         match (self.stages.get_mut(&id), input) {
             (Some(Stage::Payments(task)), Some(input)) => {
-                task.order.push(inbox::receive(
-                    &self.shared.codec,
-                    input,
-                    record,
-                    self.shared.settings.engine.future_tolerance_ms,
-                )?);
+                let place = (record.at.clone(), record.offset);
+                if self.poisonous.contains(&place) {
+                    task.order.push(inbox::unread(input, record));
+                    return Ok(());
+                }
+                self.current = Some(place);
+                let tolerance_ms = self.shared.settings.engine.future_tolerance_ms;
+                task.order.push(inbox::receive(&self.shared.codec, input, record, tolerance_ms)?);
+                self.current = None;
             }
             (Some(Stage::Stats(task)), _) => {
                 self.current = Some((record.at.clone(), record.offset));
@@ -301,7 +336,7 @@ impl TaskGroup {
             let Stage::Payments(task) = stage else { continue };
             while budget > 0 {
                 let Some(pending) = task.order.next_request() else { break };
-                take(&self.shared, task, &pending, (&mut self.current, &self.poisonous), now_ms)?;
+                take(&self.shared, task, &pending, (&mut self.current, &self.poisonous, &self.unspeakable))?;
                 (budget, answered) = (budget - 1, true);
                 self.records_since_commit += 1;
             }
@@ -309,16 +344,19 @@ impl TaskGroup {
         if answered && !careful {
             budget = budget.min(EVENTS_BESIDE_REQUESTS);
         }
+        let mut suspect = self.current.take();
         let is_sweep_due = self.swept.elapsed() >= SWEEP_EVERY;
         for stage in self.stages.values_mut() {
             match stage {
                 Stage::Payments(task) => {
                     while budget > 0 {
                         let Some(pending) = task.order.next_event(now_ms) else { break };
-                        take(&self.shared, task, &pending, (&mut self.current, &self.poisonous), now_ms)?;
+                        take(&self.shared, task, &pending, (&mut self.current, &self.poisonous, &self.unspeakable))?;
                         budget -= 1;
                         self.records_since_commit += 1;
                     }
+                    // No record is at fault for what timers and sweeps do.
+                    suspect = self.current.take().or(suspect);
                     task.order.note_hold(now_ms);
                     task.fire_timers(&self.shared, now_ms, TIMERS_PER_TURN)?;
                     if is_sweep_due {
@@ -335,9 +373,9 @@ impl TaskGroup {
         if is_sweep_due {
             self.swept = Instant::now();
         }
-        if !careful {
-            // No record is at fault for what fails from here on.
-            self.current = None;
+        if careful {
+            // Alone in its commit: should that be refused, this is why.
+            self.current = suspect;
         }
         if self.staged_since.is_none() && self.has_staged() {
             self.staged_since = Some(Instant::now());
@@ -374,10 +412,22 @@ impl TaskGroup {
     pub(in crate::runtime) fn reopen(&mut self, why: &TaskError) -> Result<(), TaskError> {
         match why {
             TaskError::Log(LogError::Unwritable { .. }) if self.careful_commits > 0 => {
-                self.poisonous.extend(self.current.take());
+                if let Some(place) = self.current.take()
+                    && !self.poisonous.insert(place.clone())
+                {
+                    // Not even its dead letter can be written.
+                    self.unspeakable.insert(place);
+                }
             }
             TaskError::Log(LogError::Unwritable { .. }) => self.careful_commits = CAREFUL_COMMITS,
-            TaskError::Damaged { shard, .. } => self.shared.store.wipe(*shard)?,
+            TaskError::Damaged { shard, .. } if self.wiped.contains(shard) => {
+                let why = format!("{why}; its changelog holds the same: it was written by another version, or by somebody else");
+                return Err(LogError::Refused(why).into());
+            }
+            TaskError::Damaged { shard, .. } => {
+                self.shared.store.wipe(*shard)?;
+                self.wiped.insert(*shard);
+            }
             TaskError::Panicked(_) => self.poisonous.extend(self.current.take()),
             _ => {}
         }
@@ -430,11 +480,16 @@ fn take(
     shared: &Shared,
     task: &mut PaymentTask,
     pending: &Pending,
-    (current, poisonous): (&mut Option<Place>, &BTreeSet<Place>),
-    now_ms: i64,
+    (current, poisonous, unspeakable): (&mut Option<Place>, &BTreeSet<Place>, &BTreeSet<Place>),
 ) -> Result<(), TaskError> {
-    let at = (pending.record.at.clone(), pending.record.offset);
-    let is_poisonous = poisonous.contains(&at);
-    *current = Some(at);
-    task.process(shared, pending, is_poisonous, now_ms)
+    let place = (pending.record.at.clone(), pending.record.offset);
+    let handling = if unspeakable.contains(&place) {
+        Handling::BuryWithoutBytes
+    } else if poisonous.contains(&place) {
+        Handling::Bury
+    } else {
+        Handling::Process
+    };
+    *current = Some(place);
+    task.process(shared, pending, handling)
 }

@@ -35,6 +35,7 @@ impl TaskGroup {
         for at in partitions {
             self.assigned.remove(at);
             self.paused.remove(at);
+            self.positions.remove(at);
         }
         let gone: BTreeSet<TaskId> = partitions.iter().filter_map(|at| self.task_of(at)).collect();
         let names: Vec<String> = gone.iter().map(ToString::to_string).collect();
@@ -102,6 +103,10 @@ impl TaskGroup {
         let starts = std::mem::take(&mut self.starts);
         let starts: Vec<_> = starts.into_iter().filter(|(at, _)| self.assigned.contains(at)).collect();
         self.paused.retain(|at| !starts.iter().any(|(started, _)| started == at));
+        self.positions.extend(starts.iter().map(|(at, position)| match position {
+            Position::Beginning => (at.clone(), 0),
+            Position::At(offset) => (at.clone(), *offset),
+        }));
         self.member.start(&starts)?;
         Ok(())
     }

@@ -43,6 +43,7 @@ impl Cursor {
         self.current = None;
         self.fetched.clear();
         self.end_told = None;
+        self.paused = false;
         self.next = Some(match from {
             Position::Beginning => 0,
             Position::At(offset) => offset.max(0),

@@ -230,6 +230,11 @@ impl Reader for EmbeddedReader {
         let partition = topic.partition(of.partition).ok_or_else(|| LogError::NoTopic(of.to_string()))?;
         Ok((partition.first(), partition.next()))
     }
+
+    /// A transaction here is one write: nothing is ever unsettled.
+    fn written_end(&mut self, of: &TopicPartition) -> Result<i64, LogError> {
+        Ok(self.bounds(of)?.1)
+    }
 }
 
 pub(super) struct EmbeddedAppender {

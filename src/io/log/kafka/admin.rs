@@ -89,6 +89,12 @@ pub(super) fn tool(options: &KafkaOptions, reach: &Arc<Reach>) -> Result<Tool, L
     config.create_with_context(Context::new(reach, Asking)).map_err(|e| configuration(&e))
 }
 
+/// The high watermark: a tool's client reads uncommitted.
+pub(super) fn written_end(tool: &Tool, of: &TopicPartition, patience: Duration) -> Result<i64, LogError> {
+    let ask = |timeout| tool.fetch_watermarks(&of.topic, of.partition, timeout);
+    ask_tool(tool, &format!("the end of {of}"), patience, ask).map(|(_, end)| end)
+}
+
 pub(super) fn cluster_id(tool: &Tool, patience: Duration) -> Result<String, LogError> {
     ask_tool(tool, "the cluster's id", patience, |timeout| {
         let id = tool.client().fetch_cluster_id(timeout);

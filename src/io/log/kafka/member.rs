@@ -173,8 +173,10 @@ impl Open {
         }
         let changes = std::mem::take(&mut *lock(&self.membership.context().role.changes));
         let any = !changes.is_empty();
-        for change in changes {
-            match &change {
+        // The caller gets to know all changes, whatever fails after them.
+        out.extend(changes.iter().cloned());
+        for change in &changes {
+            match change {
                 Polled::Assigned(partitions) => self.assigned.extend(partitions.iter().cloned()),
                 Polled::Revoked(partitions) => {
                     self.assigned.retain(|at| !partitions.contains(at));
@@ -182,7 +184,6 @@ impl Open {
                 }
                 Polled::Record(_) | Polled::End { .. } => {}
             }
-            out.push(change);
         }
         Ok(self.fetcher.sweep(out, records_max)? || any)
     }
@@ -246,10 +247,11 @@ impl Open {
         if let Some(gone) = txn.input_offsets.keys().find(|at| !self.assigned.contains(at)) {
             return Err(LogError::Rebalanced(format!("{gone} is not this member's")));
         }
+        if self.membership.assignment_lost() {
+            return Err(LogError::Rebalanced("the group dropped this member: it was silent for too long".into()));
+        }
         let metadata = if txn.input_offsets.is_empty() {
             None
-        } else if self.membership.assignment_lost() {
-            return Err(LogError::Rebalanced("the group dropped this member: it was silent for too long".into()));
         } else {
             let metadata = self.membership.group_metadata();
             Some(metadata.ok_or_else(|| LogError::Rebalanced("this member is not in its group".into()))?)

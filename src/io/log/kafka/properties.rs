@@ -146,7 +146,10 @@ fn written(config: &mut ClientConfig) {
 /// What the port promises.
 fn fixed(role: Role<'_>, config: &mut ClientConfig) {
     match role {
-        Role::Tool => {}
+        // Asked for ends, it tells those of what is not committed as well.
+        Role::Tool => {
+            config.set("isolation.level", "read_uncommitted");
+        }
         Role::GroupTool { group } | Role::Membership { group, .. } | Role::Fetch { group } => {
             for (key, value) in [
                 ("group.id", group),

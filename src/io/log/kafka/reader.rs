@@ -1,6 +1,7 @@
 //! Reads partitions outside any group.
 
 use super::KafkaOptions;
+use super::admin::{self, Tool};
 use super::context::Reach;
 use super::fetcher::{Bell, Fetcher, poll_until};
 use crate::io::log::{LogError, Polled, Position, Reader, TopicPartition};
@@ -10,12 +11,17 @@ use std::time::Duration;
 pub(super) struct KafkaReader {
     fetcher: Fetcher,
     bell: Arc<Bell>,
+    options: Arc<KafkaOptions>,
+    reach: Arc<Reach>,
+    /// Sees what is not committed; made when first needed.
+    tool: Option<Tool>,
 }
 
 impl KafkaReader {
-    pub(super) fn open(options: &KafkaOptions, reach: &Arc<Reach>) -> Result<Self, LogError> {
+    pub(super) fn open(options: &Arc<KafkaOptions>, reach: &Arc<Reach>) -> Result<Self, LogError> {
         let bell = Arc::new(Bell::default());
-        Ok(Self { fetcher: Fetcher::open(options, reach, &bell)?, bell })
+        let fetcher = Fetcher::open(options, reach, &bell)?;
+        Ok(Self { fetcher, bell, options: Arc::clone(options), reach: Arc::clone(reach), tool: None })
     }
 }
 
@@ -32,5 +38,13 @@ impl Reader for KafkaReader {
 
     fn bounds(&mut self, of: &TopicPartition) -> Result<(i64, i64), LogError> {
         self.fetcher.bounds(of)
+    }
+
+    fn written_end(&mut self, of: &TopicPartition) -> Result<i64, LogError> {
+        let tool = match self.tool.take() {
+            Some(tool) => tool,
+            None => admin::tool(&self.options, &self.reach)?,
+        };
+        admin::written_end(self.tool.insert(tool), of, self.options.answer_timeout())
     }
 }
