@@ -164,8 +164,7 @@ impl Bench {
         let position = offset.or(committed).map_or(Position::Beginning, Position::At);
         self.member().start(&[(of, position)]).expect("start");
         let next = offset.or(committed).unwrap_or(0) as usize;
-        let paused = self.model.reading[index].paused;
-        self.model.reading[index] = Reading { next, paused, end_told: None };
+        self.model.reading[index] = Reading { next, paused: false, end_told: None };
     }
 
     fn apply(&mut self, op: &Op) {

@@ -113,7 +113,7 @@ pub trait GroupMember: Send {
     /// The group's committed offsets; waits for transactions of former owners that are still open.
     fn committed(&mut self, of: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Option<i64>>, LogError>;
 
-    /// Begins (or begins again) to deliver assigned partitions from these positions. Drops what was fetched of them before.
+    /// Begins (or begins again) to deliver assigned partitions from these positions, paused or not before. Drops what was fetched of them.
     fn start(&mut self, from: &[(TopicPartition, Position)]) -> Result<(), LogError>;
 
     /// Stops delivering without leaving; positions are kept.
