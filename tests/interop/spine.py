@@ -5,6 +5,7 @@ import csv
 import datetime
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -282,6 +283,10 @@ def main():
         except Exception:
             failed += 1
             print(f"FAIL {check.__name__}\n{traceback.format_exc()}", flush=True)
+        else:
+            # What failed leaves its logs and states.
+            router.close()
+            shutil.rmtree(router.dir)
         finally:
             router.close()
     return 1 if failed else 0
