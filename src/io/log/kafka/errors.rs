@@ -78,7 +78,8 @@ pub(super) fn configuration(error: &KafkaError) -> LogError {
         KafkaError::ClientConfig(_, _, key, _) if super::properties::is_secret(key) => {
             format!("the Kafka property {key} has a value that is not accepted (not shown)")
         }
-        KafkaError::ClientConfig(_, text, key, value) => format!("the Kafka property {key}={value} is not accepted: {text}"),
+        // The value is not shown: a mistyped name of a secret would show the secret.
+        KafkaError::ClientConfig(_, text, key, _) => format!("the Kafka property {key} is not accepted: {text}"),
         // librdkafka names the property here, never the value of a secret one.
         KafkaError::ClientCreation(text) => format!("no Kafka client with these properties: {text}"),
         other => format!("no Kafka client with these properties: {other}"),
@@ -114,15 +115,13 @@ mod tests {
 
     #[test]
     fn a_refused_property_is_named_and_a_secret_value_is_not_shown() {
-        let rows =
-            [("fetch.wait.max.ms", "hunter2", true), ("ssl.key.password", "hunter2\0", false), ("no.such.key", "hunter2", true)];
-        for (key, value, shown) in rows {
+        for (key, value) in [("ssl.key.password", "hunter2\0"), ("sasl.passwrd", "hunter2"), ("no.such.key", "hunter2")] {
             let mut config = ClientConfig::new();
             config.set(key, value).set_log_level(RDKafkaLogLevel::Critical);
             let Err(error) = BaseConsumer::from_config(&config) else { continue };
             let text = configuration(&error).to_string();
             assert!(text.contains(key) || matches!(error, KafkaError::Nul(_)), "{text}");
-            assert_eq!(text.contains("hunter2"), shown, "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
         }
     }
 }
