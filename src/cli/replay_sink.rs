@@ -12,17 +12,15 @@ use smartrouter::io::log::embedded::EmbeddedLog;
 use smartrouter::io::log::{Appender, EventLog, Output, Reader, TopicPartition};
 use smartrouter::io::topics::{self, TopicNames};
 use smartrouter::runtime::{Clock, Engine};
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) struct Sink {
     codec: Codec,
     names: TopicNames,
     appender: Box<dyn Appender>,
-    /// Records that wait for their event time: (time, order of arrival), which is also their key in `held_outputs`.
-    held: BinaryHeap<Reverse<(i64, u64)>>,
-    held_outputs: HashMap<u64, Output>,
+    /// Records that wait for their event time, by time and order of arrival.
+    held: BTreeMap<(i64, u64), Output>,
     arrived: u64,
     /// Highest event time.
     last_at: i64,
@@ -56,8 +54,7 @@ impl Sink {
             codec: context.codec()?,
             names: context.names().clone(),
             appender: log.appender()?,
-            held: BinaryHeap::new(),
-            held_outputs: HashMap::new(),
+            held: BTreeMap::new(),
             arrived: 0,
             last_at: 0,
             ready: Vec::new(),
@@ -69,7 +66,6 @@ impl Sink {
     fn hold<T: Wire>(&mut self, at: i64, key: &str, value: &T) -> Result<()> {
         let mut bytes = Vec::with_capacity(256);
         self.codec.encode(value, &mut bytes)?;
-        self.held.push(Reverse((at, self.arrived)));
         let output = Output {
             topic: Arc::from(self.names.full(T::KIND.topic())),
             partition: None,
@@ -79,19 +75,15 @@ impl Sink {
             value: Some(bytes.into()),
             headers: Vec::new(),
         };
-        self.held_outputs.insert(self.arrived, output);
+        self.held.insert((at, self.arrived), output);
         self.arrived += 1;
         self.last_at = self.last_at.max(at);
         Ok(())
     }
 
     fn release(&mut self, until: i64) -> Result<()> {
-        while let Some(&Reverse((at, number))) = self.held.peek() {
-            if at > until {
-                break;
-            }
-            self.held.pop();
-            self.ready.extend(self.held_outputs.remove(&number));
+        while let Some(first) = self.held.first_entry().filter(|first| first.key().0 <= until) {
+            self.ready.push(first.remove());
         }
         if self.ready.len() >= BATCH || until == i64::MAX {
             self.appender.append(std::mem::take(&mut self.ready))?;

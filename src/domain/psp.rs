@@ -78,6 +78,18 @@ pub enum HealthState {
     Recovering,
 }
 
+impl HealthState {
+    /// How bad it is: 0 for UP, up to 3 for DOWN.
+    pub fn severity(self) -> u8 {
+        match self {
+            Self::Unknown | Self::Up => 0,
+            Self::Degraded => 1,
+            Self::Recovering => 2,
+            Self::Down => 3,
+        }
+    }
+}
+
 impl fmt::Display for HealthState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -87,7 +87,7 @@ impl Board {
         let of_psp = || states.iter().filter(|state| state.psp_id == *psp);
         let all = of_psp().find(|state| state.segment.kind == SegmentKind::All);
         let state = all.map(|all| all.state).unwrap_or_default();
-        let worse = of_psp().filter(|it| it.segment.kind != SegmentKind::All && severity(it.state) > severity(state));
+        let worse = of_psp().filter(|it| it.segment.kind != SegmentKind::All && it.state.severity() > state.severity());
         let window = all.map(|all| all.windows.last_15m.clone()).unwrap_or_default();
         let chosen = self.chosen.iter().filter(|(_, chosen)| chosen == psp).count();
         Row {
@@ -99,15 +99,6 @@ impl Board {
             p95_ms: window.latency_p95_ms,
             share: chosen as f64 / self.chosen.len().max(1) as f64,
         }
-    }
-}
-
-fn severity(state: HealthState) -> u8 {
-    match state {
-        HealthState::Unknown | HealthState::Up => 0,
-        HealthState::Degraded => 1,
-        HealthState::Recovering => 2,
-        HealthState::Down => 3,
     }
 }
 
@@ -189,7 +180,7 @@ fn transition(group: &[&PspOutage]) -> Option<String> {
     let outage = whole.or(group.first())?;
     let segments: Vec<String> = group.iter().map(|outage| outage.segment.to_string()).collect();
     let segments = if whole.is_some() { String::new() } else { format!(" {}", segments.join(", ")) };
-    let why = if severity(outage.to) > severity(outage.from) && outage.evidence.n > 0 {
+    let why = if outage.to.severity() > outage.from.severity() && outage.evidence.n > 0 {
         let codes = if outage.evidence.top_codes.is_empty() {
             String::new()
         } else {

@@ -50,7 +50,7 @@ impl Standing {
 
     /// The segment that is worst off; of equals the first. None: nothing is known, which counts as UP.
     pub(super) fn worst(&self) -> Option<&PspState> {
-        self.known.iter().rev().max_by_key(|state| severity(state.state)).map(AsRef::as_ref)
+        self.known.iter().rev().max_by_key(|state| state.state.severity()).map(AsRef::as_ref)
     }
 
     pub(super) fn health(&self) -> HealthState {
@@ -79,13 +79,4 @@ pub(super) fn technical_share(state: &PspState) -> f64 {
         return 0.0;
     }
     ((window.timeouts + window.errors) as f64 / window.attempts as f64).clamp(0.0, 1.0)
-}
-
-fn severity(state: HealthState) -> u8 {
-    match state {
-        HealthState::Unknown | HealthState::Up => 0,
-        HealthState::Degraded => 1,
-        HealthState::Recovering => 2,
-        HealthState::Down => 3,
-    }
 }

@@ -122,7 +122,7 @@ impl InputOrder {
 
     /// In event time an input that was read to its end holds nothing back.
     fn event_time(&self) -> Option<EpochMs> {
-        let behind = [&self.attempts, &self.outcomes].into_iter().filter_map(Queue::behind_at).min();
+        let behind = [&self.attempts, &self.outcomes].into_iter().filter_map(Queue::head_at).min();
         let seen = self.attempts.last_at.max(self.outcomes.last_at).max(self.announced_at).max(self.base_at);
         behind.map_or(seen, |behind| seen.map(|seen| seen.min(behind)))
     }
@@ -160,11 +160,6 @@ impl Queue {
         }
         let last = self.last_at.or(base_at)?;
         Some(last + self.ended_ms.map_or(0, |ended| (now_ms - ended).max(0)))
-    }
-
-    /// What holds time back: a record that waits in the queue.
-    fn behind_at(&self) -> Option<EpochMs> {
-        self.head_at()
     }
 }
 
