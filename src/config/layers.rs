@@ -80,9 +80,16 @@ fn file_layer(path: &Path) -> Result<Layer, ConfigError> {
     Ok(Layer { origin, values })
 }
 
+/// What is wrong is told by line and column: the line itself may hold a secret.
 fn parse(text: &str, origin: &str) -> Result<Dict, ConfigError> {
-    toml::from_str(text)
-        .map_err(|error| ConfigError::Syntax { origin: origin.to_owned(), reason: error.to_string().trim_end().to_owned() })
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let place = before.map_or_else(String::new, |before| {
+            let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+            format!("line {}, column {column}: ", before.matches('\n').count() + 1)
+        });
+        ConfigError::Syntax { origin: origin.to_owned(), reason: format!("{place}{}", error.message()) }
+    })
 }
 
 /// A layer that sets one key.

@@ -338,3 +338,16 @@ fn every_deployment_that_ships_passes() {
     }
     assert!(loaded > 0);
 }
+
+#[test]
+fn a_syntax_error_names_its_place_and_shows_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
+    for line in ["password = \"hunter2", "password = hunter2"] {
+        std::fs::write(&file, format!("[schema_registry]\n{line}\n")).unwrap();
+        let error = Config::load(&LoadOptions { file: Some(file.clone()), ..LoadOptions::default() }).err().unwrap();
+        let text = error.to_string();
+        assert!(text.contains("line 2, column") && text.contains("c.toml"), "{text}");
+        assert!(!text.contains("hunter2") && !format!("{error:?}").contains("hunter2"), "{text}");
+    }
+}
