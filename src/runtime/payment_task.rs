@@ -6,7 +6,7 @@
 use super::TaskError;
 use super::entity_cache::{Entity, EntityCache, EntityError, Header, header_of};
 use super::inbox::{Input, InputEvent, Pending};
-use super::input_order::InputOrder;
+use super::input_order::{InputOrder, base_after_restart};
 use super::shared::Shared;
 use super::staged::Staged;
 use crate::domain::learning::{SegmentTally, StatsDelta, Tally};
@@ -71,18 +71,20 @@ impl PaymentTask {
         let payments_shard = Shard::new(StoreName::Payments, partition);
         let customers_shard = Shard::new(StoreName::Customers, partition);
         let mut timers = BTreeSet::new();
-        let mut base_at = None;
+        let mut newest_at = None;
         shared.store.scan(payments_shard, b"", |key, value| {
             if let (Some(header), Ok(id)) = (header_of(value), std::str::from_utf8(key)) {
-                base_at = base_at.max(Some(header.last_event_at));
+                newest_at = newest_at.max(Some(header.last_event_at));
                 timers.extend(header.timer_at.map(|at| (at, id.to_owned())));
             }
             ControlFlow::Continue(())
         })?;
+        let settings = &shared.settings.engine;
+        let base_at = base_after_restart(newest_at, timers.first().map(|(at, _)| *at), settings.attempt_deadline_ms);
         Ok(Self {
             payments_shard,
             customers_shard,
-            order: InputOrder::new(shared.clock, shared.settings.engine.lateness_ms, base_at),
+            order: InputOrder::new(shared.clock, settings.lateness_ms, base_at),
             payments: EntityCache::new(payments_shard, CACHE_ENTRIES_MAX),
             customers: EntityCache::new(customers_shard, CACHE_ENTRIES_MAX),
             timers,

@@ -27,6 +27,14 @@ pub(super) struct InputOrder {
     held_since_ms: Option<i64>,
 }
 
+/// Where time goes on after a restart. How far each input had come is not in the state; `newest_at`, the newest event of any input,
+/// is more than that of the outcomes while attempts wait for theirs. So time goes on where the attempt that is due first was
+/// sent: it gets its whole deadline again, unless an outcome says that time has come further.
+pub(super) fn base_after_restart(newest_at: Option<EpochMs>, first_due_at: Option<EpochMs>, deadline_ms: i64) -> Option<EpochMs> {
+    let sent_at = first_due_at.map(|due_at| due_at - deadline_ms);
+    newest_at.map(|newest_at| sent_at.map_or(newest_at, |sent_at| newest_at.min(sent_at)))
+}
+
 struct Queue {
     records: VecDeque<Pending>,
     /// Highest event time that was taken from this queue.
@@ -36,7 +44,7 @@ struct Queue {
 }
 
 impl InputOrder {
-    /// `base_at`: highest event time in the restored state, if any. `now_ms`: the wall's time.
+    /// `base_at`: see `base_after_restart`. `now_ms`: the wall's time.
     pub(super) fn new(clock: Clock, lateness_ms: i64, base_at: Option<EpochMs>) -> Self {
         let queue = || Queue { records: VecDeque::new(), last_at: None, ended_ms: None };
         Self {

@@ -107,3 +107,25 @@ fn a_record_that_is_no_event_says_nothing_about_time() {
     assert!(order.next_event(0).is_some());
     assert_eq!(order.watermark(9_000), None);
 }
+
+#[test]
+fn a_restart_invents_no_time_outs() {
+    // Killed after attempts up to 90,000 were taken, outcomes only up to some time before: the one sent at 50,000 is due at 80,000.
+    let base_at = base_after_restart(Some(90_000), Some(80_000), 30_000);
+    let mut order = order(Clock::Wall, base_at, &[]);
+    assert!(order.watermark(0) < Some(80_000), "nothing has been heard of the inputs yet");
+    order.ended(Input::Attempts, 1_000);
+    order.ended(Input::Outcomes, 1_000);
+    assert!(order.watermark(1_000) < Some(80_000), "its outcome may be on its way");
+    assert!(order.watermark(30_999) < Some(80_000));
+    assert_eq!(order.watermark(31_000), Some(80_000), "a whole deadline of silence");
+    // An outcome tells how far time has really come.
+    let mut order = InputOrder::new(Clock::Wall, 0, base_at);
+    order.push(pending(Input::Outcomes, 85_000));
+    order.push(pending(Input::Attempts, 95_000));
+    assert_eq!(order.watermark(0), Some(85_000));
+    // Nothing waits: time goes on from the newest event.
+    assert_eq!(base_after_restart(Some(90_000), None, 30_000), Some(90_000));
+    assert_eq!(base_after_restart(Some(90_000), Some(3_600_000), 30_000), Some(90_000));
+    assert_eq!(base_after_restart(None, None, 30_000), None);
+}
