@@ -30,7 +30,7 @@ ready() { # HOST PORT: the broker answers a client
 own_pid() {
   local pid
   pid=$(cat "$home/pid" 2> /dev/null) || return 1
-  tr '\0' ' ' < "/proc/$pid/cmdline" 2> /dev/null | grep -qF "kafka.Kafka $home/server.properties" && echo "$pid"
+  tr '\0' ' ' 2> /dev/null < "/proc/$pid/cmdline" | grep -qF "kafka.Kafka $home/server.properties" && echo "$pid"
 }
 
 jars() {
@@ -76,7 +76,8 @@ start() {
   fi
   local deadline=$((SECONDS + 180)) # 2 s on an idle machine
   while [ "$SECONDS" -lt "$deadline" ]; do
-    own_pid > /dev/null || fail "the broker ended while starting: $home/log"
+    # By its id alone: just forked, it does not bear its own name yet.
+    kill -0 "$(cat "$home/pid")" 2> /dev/null || fail "the broker ended while starting, its last words: $(tail -n 5 "$home/log")"
     answers 127.0.0.1 "$port" && ready 127.0.0.1 "$port" && { echo "127.0.0.1:$port"; return; }
     sleep 0.3
   done

@@ -19,7 +19,7 @@ pub(super) struct InputOrder {
     requests: VecDeque<Pending>,
     attempts: Queue,
     outcomes: Queue,
-    /// Event time to start from for an input that never had a record.
+    /// Event time to start from for an input that is at its end and never had a record here: no later than any event seen.
     base_at: Option<EpochMs>,
     /// Time that was announced from outside: the event-time clock of replay and simulation.
     announced_at: Option<EpochMs>,
@@ -29,7 +29,8 @@ pub(super) struct InputOrder {
 
 /// Where time goes on after a restart. How far each input had come is not in the state; `newest_at`, the newest event of any input,
 /// is more than that of the outcomes while attempts wait for theirs. So time goes on where the attempt that is due first was
-/// sent: it gets its whole deadline again, unless an outcome says that time has come further.
+/// sent: it gets its whole deadline again, unless an outcome says that time has come further. Only a bound from above: requests
+/// are answered before older attempts are even read, so the first of those moves it back.
 pub(super) fn base_after_restart(newest_at: Option<EpochMs>, first_due_at: Option<EpochMs>, deadline_ms: i64) -> Option<EpochMs> {
     let sent_at = first_due_at.map(|due_at| due_at - deadline_ms);
     newest_at.map(|newest_at| sent_at.map_or(newest_at, |sent_at| newest_at.min(sent_at)))
@@ -64,7 +65,9 @@ impl InputOrder {
         if self.queued(pending.input) == 0 {
             self.held_since_ms = None;
         }
-        self.base_at = self.base_at.or(pending.at);
+        if pending.input != Input::Requests {
+            self.base_at = [self.base_at, pending.at].into_iter().flatten().min();
+        }
         match pending.input {
             Input::Requests => self.requests.push_back(pending),
             Input::Attempts => self.attempts.push(pending),
@@ -161,13 +164,17 @@ impl Queue {
         self.records.front().map(|pending| pending.at.or(self.last_at).unwrap_or(0))
     }
 
-    /// The event time that this input has come to. Silence after its end counts by the wall, from its own last event on.
+    /// The event time that this input has come to; none while it may bring anything. Silence after its end counts by the wall,
+    /// from its own last event on.
     fn reached(&self, base_at: Option<EpochMs>, now_ms: i64) -> Option<EpochMs> {
         if let Some(head) = self.head_at() {
             return Some(head);
         }
-        let last = self.last_at.or(base_at)?;
-        Some(last + self.ended_ms.map_or(0, |ended| (now_ms - ended).max(0)))
+        let silent_ms = self.ended_ms.map(|ended| (now_ms - ended).max(0));
+        match self.last_at {
+            Some(last) => Some(last + silent_ms.unwrap_or(0)),
+            None => Some(base_at? + silent_ms?),
+        }
     }
 }
 

@@ -45,7 +45,7 @@ fn events_are_taken_in_event_time_order() {
     // Outcomes may yet bring something before 30: it waits.
     check(Clock::Wall, &[A(10), A(30), O(20), EndA(0)], 0, &[10, 20], Some(20));
     // Neither is at its end, and one is empty.
-    check(Clock::Wall, &[A(10)], 0, &[], Some(10));
+    check(Clock::Wall, &[A(10)], 0, &[], None);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_joined_input_that_delivers_nothing_is_not_waited_for_for_ever() {
         order.note_hold(HOLD_MS_MAX);
     }
     // Still no sign of the outcomes: time stands.
-    assert_eq!(order.watermark(HOLD_MS_MAX * 100), Some(10));
+    assert_eq!(order.watermark(HOLD_MS_MAX * 100), None);
 }
 
 #[test]
@@ -128,4 +128,24 @@ fn a_restart_invents_no_time_outs() {
     assert_eq!(base_after_restart(Some(90_000), None, 30_000), Some(90_000));
     assert_eq!(base_after_restart(Some(90_000), Some(3_600_000), 30_000), Some(90_000));
     assert_eq!(base_after_restart(None, None, 30_000), None);
+}
+
+#[test]
+fn requests_that_were_answered_ahead_do_not_time_out_what_they_overtook() {
+    // Killed after a backlog's requests, up to 90,000, were answered, and before any of its attempts was read.
+    let mut order = InputOrder::new(Clock::Wall, 2_000, base_after_restart(Some(90_000), None, 30_000));
+    assert_eq!(order.watermark(0), None, "the inputs may bring anything");
+    order.push(pending(Input::Attempts, 50_000));
+    order.push(pending(Input::Attempts, 85_000));
+    assert_eq!(order.watermark(0), None, "nothing has been heard of the outcomes");
+    order.ended(Input::Outcomes, 0);
+    while order.next_event(0).is_some() {}
+    order.ended(Input::Attempts, 0);
+    assert_eq!(order.watermark(1_000), Some(49_000), "they are silent since the first attempt");
+    // The same with a partition that never had a record.
+    let mut order = InputOrder::new(Clock::Wall, 2_000, None);
+    order.push(pending(Input::Requests, 90_000));
+    order.push(pending(Input::Attempts, 50_000));
+    order.ended(Input::Outcomes, 0);
+    assert_eq!(order.watermark(1_000), Some(48_000));
 }
