@@ -48,6 +48,7 @@ metrics! {
     Counter TRANSITIONS "smartrouter_psp_transitions_total" "Transitions of PSP segments, by psp_id and new state.";
     Counter COMMITS "smartrouter_commits_total" "Transactions that were committed.";
     Counter COMMIT_FAILURES "smartrouter_commit_failures_total" "Transactions that failed or were not settled, and were redone.";
+    Counter PANICS "smartrouter_panics_total" "Panics that were caught at a task's edge, by task; a crash report lies in the state directory.";
     Counter REBALANCES "smartrouter_rebalances_total" "Changes of this instance's partitions, by kind (assigned, revoked).";
     Gauge PSP_STATE "smartrouter_psp_state" "State of a PSP over all its traffic: 0 up, 1 degraded, 2 recovering, 3 down.";
     Gauge PSP_APPROVAL_RATE "smartrouter_psp_approval_rate" "Approval rate of a PSP over all its traffic, by psp_id and window.";

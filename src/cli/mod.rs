@@ -6,6 +6,7 @@
 mod globals;
 mod screen;
 mod context;
+mod crash_report;
 mod signals;
 mod scan;
 mod config;

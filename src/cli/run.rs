@@ -1,7 +1,7 @@
 //! `smartrouter run`: the router on Kafka, until told to stop.
 
 use super::context::Context;
-use super::{Verdict, signals};
+use super::{Verdict, crash_report, signals};
 use anyhow::{Context as _, Result, bail};
 use smartrouter::api::AdminServer;
 use smartrouter::config::EventLog as LogKind;
@@ -30,6 +30,7 @@ pub(super) fn run(context: &Context) -> Result<Verdict> {
     let status = Arc::new(Status::new(STALL_MAX));
     let admin = AdminServer::start(&config.admin.addr, status.clone(), metrics)?;
     let shared = Arc::new(context.shared(Clock::Wall)?);
+    crash_report::install(context.state_dir());
     let stop = Stop::default();
     stop_on_signal(&stop, Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
     let limits = context.limits();

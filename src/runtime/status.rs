@@ -25,7 +25,7 @@ pub enum Phase {
 pub enum TaskState {
     Restoring,
     Running,
-    /// Does not go on by itself.
+    /// Stopped, with its state as it was committed; whether it goes on by itself the reason says.
     Failed {
         reason: String,
     },

@@ -56,7 +56,8 @@ impl TaskGroup {
     fn flush(&mut self) -> Result<Staged, TaskError> {
         let now_ms = self.now_ms();
         let mut all = Staged::default();
-        for stage in self.stages.values_mut() {
+        for (&id, stage) in &mut self.stages {
+            self.working = Some(id);
             let staged = match stage {
                 Stage::Payments(task) => {
                     task.flush(&self.shared, now_ms)?;
@@ -66,12 +67,13 @@ impl TaskGroup {
                     task.flush();
                     std::mem::take(&mut task.staged)
                 }
-                Stage::Restoring => continue,
+                Stage::Restoring | Stage::Resting(_) => continue,
             };
             all.outputs.extend(staged.outputs);
             all.changes.extend(staged.changes);
             all.offsets.extend(staged.offsets);
         }
+        self.working = None;
         Ok(all)
     }
 

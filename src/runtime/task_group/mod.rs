@@ -21,6 +21,8 @@ use super::{Clock, Limits, TaskError};
 use crate::io::log::{EventLog, GroupMember, LogError, Polled, Position, Record, TopicDescription, TopicPartition};
 use crate::io::store::{Shard, StoreName};
 use crate::io::topics::{self, PlanOptions};
+use crate::telemetry;
+use metrics::counter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -59,6 +61,8 @@ enum Stage {
     Restoring,
     Payments(Box<PaymentTask>),
     Stats(Box<StatsTask>),
+    /// It panicked and no record was at fault: the others go on without it until then.
+    Resting(Instant),
 }
 
 /// What one turn of the loop did.
@@ -91,6 +95,10 @@ pub(super) struct TaskGroup {
     records_since_commit: usize,
     /// The record that the engine is working on: the culprit, should it panic.
     current: Option<Place>,
+    /// The task that is being worked for: the one to rest, should it panic without a record at fault.
+    working: Option<TaskId>,
+    /// How long a task rested last.
+    rests: BTreeMap<TaskId, Duration>,
     /// Records on which the engine failed: they go to the dead letters unseen.
     poisonous: BTreeSet<Place>,
     /// Records whose dead letter cannot be written: it goes without their bytes.
@@ -116,6 +124,8 @@ const TIMERS_PER_TURN: usize = 2_000;
 /// Events that are taken along with requests: an answer does not wait for a backlog.
 const EVENTS_BESIDE_REQUESTS: usize = 256;
 const CAREFUL_COMMITS: usize = 1_000;
+const REST_MIN: Duration = Duration::from_secs(1);
+const REST_MAX: Duration = Duration::from_secs(300);
 
 impl TaskGroup {
     pub(in crate::runtime) fn join(
@@ -150,6 +160,8 @@ impl TaskGroup {
             staged_since: None,
             records_since_commit: 0,
             current: None,
+            working: None,
+            rests: BTreeMap::new(),
             poisonous: BTreeSet::new(),
             unspeakable: BTreeSet::new(),
             careful_commits: 0,
@@ -165,6 +177,7 @@ impl TaskGroup {
     pub(in crate::runtime) fn turn(&mut self, wait: Duration) -> Result<Progress, TaskError> {
         self.status.turned(&self.name);
         self.pace();
+        self.wake_rested();
         self.turn_restore()?;
         let timeout = self.poll_timeout(wait);
         let mut polled = std::mem::take(&mut self.polled);
@@ -217,12 +230,12 @@ impl TaskGroup {
         let inputs = [Input::Requests, Input::Attempts, Input::Outcomes];
         self.stages.values().any(|stage| match stage {
             Stage::Payments(task) => inputs.iter().any(|&input| task.order.queued(input) > 0),
-            Stage::Stats(_) | Stage::Restoring => false,
+            Stage::Stats(_) | Stage::Restoring | Stage::Resting(_) => false,
         })
     }
 
     fn is_settled(&self) -> bool {
-        let restored = !self.stages.values().any(|stage| matches!(stage, Stage::Restoring));
+        let restored = !self.stages.values().any(|stage| matches!(stage, Stage::Restoring | Stage::Resting(_)));
         restored && !self.has_queued() && self.staged_since.is_none()
     }
 
@@ -332,8 +345,9 @@ impl TaskGroup {
         let careful = self.careful_commits > 0;
         let mut budget = if careful { 1 } else { self.limits.batch_records_max };
         let mut answered = false;
-        for stage in self.stages.values_mut() {
+        for (&id, stage) in &mut self.stages {
             let Stage::Payments(task) = stage else { continue };
+            self.working = Some(id);
             while budget > 0 {
                 let Some(pending) = task.order.next_request() else { break };
                 take(&self.shared, task, &pending, (&mut self.current, &self.poisonous, &self.unspeakable))?;
@@ -346,7 +360,8 @@ impl TaskGroup {
         }
         let mut suspect = self.current.take();
         let is_sweep_due = self.swept.elapsed() >= SWEEP_EVERY;
-        for stage in self.stages.values_mut() {
+        for (&id, stage) in &mut self.stages {
+            self.working = Some(id);
             match stage {
                 Stage::Payments(task) => {
                     while budget > 0 {
@@ -367,9 +382,10 @@ impl TaskGroup {
                     task.pass_time(&self.shared, now_ms)?;
                     task.publish_due(&self.shared, now_ms, false)?;
                 }
-                Stage::Restoring => {}
+                Stage::Restoring | Stage::Resting(_) => {}
             }
         }
+        self.working = None;
         if is_sweep_due {
             self.swept = Instant::now();
         }
@@ -387,7 +403,7 @@ impl TaskGroup {
         self.stages.values().any(|stage| match stage {
             Stage::Payments(task) => task.has_work(),
             Stage::Stats(task) => task.has_work(),
-            Stage::Restoring => false,
+            Stage::Restoring | Stage::Resting(_) => false,
         })
     }
 
@@ -396,7 +412,7 @@ impl TaskGroup {
             self.stages.values().any(|stage| match stage {
                 Stage::Payments(task) => task.staged.urgent,
                 Stage::Stats(task) => task.staged.urgent,
-                Stage::Restoring => false,
+                Stage::Restoring | Stage::Resting(_) => false,
             })
         };
         let Some(since) = self.staged_since else { return false };
@@ -428,19 +444,36 @@ impl TaskGroup {
                 self.shared.store.wipe(*shard)?;
                 self.wiped.insert(*shard);
             }
-            TaskError::Panicked(_) => self.poisonous.extend(self.current.take()),
+            TaskError::Panicked(_) => self.blame_panic(),
             _ => {}
         }
-        self.current = None;
+        (self.current, self.working) = (None, None);
         self.staged_since = None;
         self.records_since_commit = 0;
         self.restore = None;
-        for (id, stage) in &mut self.stages {
+        for (id, stage) in self.stages.iter_mut().filter(|(_, stage)| !matches!(stage, Stage::Resting(_))) {
             *stage = Stage::Restoring;
             self.status.set_task(&self.name, &id.to_string(), TaskState::Restoring);
         }
         self.member.recover()?;
         Ok(())
+    }
+
+    /// A record at fault goes to the dead letters; where none is, its task rests, longer each time, and the others go on.
+    fn blame_panic(&mut self) {
+        let task = self.working.take();
+        counter!(telemetry::PANICS, "task" => task.map_or_else(|| "none".to_owned(), |id| id.to_string())).increment(1);
+        if let Some(place) = self.current.take() {
+            self.poisonous.insert(place);
+        } else if let Some(id) = task {
+            let rest = self.rests.get(&id).map_or(REST_MIN, |last| (*last * 2).min(REST_MAX));
+            self.rests.insert(id, rest);
+            self.stages.insert(id, Stage::Resting(Instant::now() + rest));
+            let reason =
+                format!("it panicked, see the crash report in the state directory; begun again {} s later", rest.as_secs());
+            tracing::error!(task = %id, reason, "a task stops");
+            self.status.set_task(&self.name, &id.to_string(), TaskState::Failed { reason });
+        }
     }
 
     /// Event time has come to `at`, though no record says so: for replay and simulation.
@@ -449,7 +482,7 @@ impl TaskGroup {
             match stage {
                 Stage::Payments(task) => task.order.announce(at),
                 Stage::Stats(task) => task.announce(&self.shared, at)?,
-                Stage::Restoring => {}
+                Stage::Restoring | Stage::Resting(_) => {}
             }
         }
         Ok(())

@@ -41,6 +41,7 @@ impl TaskGroup {
         let names: Vec<String> = gone.iter().map(ToString::to_string).collect();
         for id in &gone {
             self.stages.remove(id);
+            self.rests.remove(id);
         }
         if let Some(restore) = &mut self.restore {
             restore.forget(|shard| gone.iter().any(|id| id.shards().contains(&shard)));
@@ -48,6 +49,18 @@ impl TaskGroup {
         tracing::info!(group = self.name, tasks = names.join(" "), "revoked");
         self.status.revoked(&self.name, &names);
         self.staged_since = self.has_staged().then(Instant::now);
+    }
+
+    /// Tasks that have rested are restored; whatever is being restored is begun again with them.
+    pub(super) fn wake_rested(&mut self) {
+        let now = Instant::now();
+        for (id, stage) in &mut self.stages {
+            if matches!(stage, Stage::Resting(until) if *until <= now) {
+                *stage = Stage::Restoring;
+                self.restore = None;
+                self.status.set_task(&self.name, &id.to_string(), TaskState::Restoring);
+            }
+        }
     }
 
     pub(super) fn turn_restore(&mut self) -> Result<(), TaskError> {
@@ -93,6 +106,7 @@ impl TaskGroup {
             if !matches!(self.stages.get(&id), Some(Stage::Restoring)) {
                 continue;
             }
+            self.working = Some(id);
             let stage = match id {
                 TaskId::Payments(partition) => Stage::Payments(Box::new(PaymentTask::open(&self.shared, partition)?)),
                 TaskId::Stats(partition) => Stage::Stats(Box::new(StatsTask::open(&self.shared, partition, now_ms)?)),
@@ -100,6 +114,7 @@ impl TaskGroup {
             self.stages.insert(id, stage);
             self.status.set_task(&self.name, &id.to_string(), TaskState::Running);
         }
+        self.working = None;
         let starts = std::mem::take(&mut self.starts);
         let starts: Vec<_> = starts.into_iter().filter(|(at, _)| self.assigned.contains(at)).collect();
         self.paused.retain(|at| !starts.iter().any(|(started, _)| started == at));
