@@ -2,12 +2,14 @@
 //!
 //! Owns the values between their read and the commit that makes them durable: an entity is read once and encoded once a commit,
 //! however many events touch it. A failed commit drops the cache whole; nothing in it outlives what was committed.
+//! Two generations bound it: what was not asked for while a whole generation filled up is forgotten.
 
 use crate::domain::EpochMs;
 use crate::io::store::{Shard, StateStore, StoreError};
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::HashMap;
 
 /// Layout of the values below. A store of another layout is rebuilt from its changelog, and refused if that is of another layout.
 pub(super) const FORMAT: u32 = 1;
@@ -28,8 +30,13 @@ pub(super) trait Entity: Default + Serialize + DeserializeOwned {
 
 pub(super) struct EntityCache<T> {
     shard: Shard,
-    entries: HashMap<String, Entry<T>>,
+    /// Asked for since the last change of generation; everything that is dirty is in here.
+    recent: HashMap<String, Entry<T>>,
+    older: HashMap<String, Entry<T>>,
+    /// Asked for since the last commit: among these are the dirty ones.
+    touched: Vec<String>,
     entries_max: usize,
+    scratch: Vec<u8>,
 }
 
 pub(super) struct Entry<T> {
@@ -37,48 +44,64 @@ pub(super) struct Entry<T> {
     /// The timer that the task has set for this entity.
     pub timer_at: Option<EpochMs>,
     dirty: bool,
+    touched: bool,
 }
 
 impl<T: Entity> EntityCache<T> {
     pub(super) fn new(shard: Shard, entries_max: usize) -> Self {
-        Self { shard, entries: HashMap::new(), entries_max }
+        let (recent, older) = (HashMap::new(), HashMap::new());
+        Self { shard, recent, older, touched: Vec::new(), entries_max, scratch: Vec::new() }
     }
 
     /// The entity, as read from the store or as it has become since; a new one when there is none.
     pub(super) fn get(&mut self, store: &StateStore, id: &str) -> Result<&mut Entry<T>, EntityError> {
-        if !self.entries.contains_key(id) {
-            let entry = match store.get(self.shard, id.as_bytes())? {
-                Some(bytes) => decode(self.shard, &bytes)?,
-                None => Entry { value: T::default(), timer_at: None, dirty: false },
-            };
-            self.entries.insert(id.to_owned(), entry);
+        let entry = match self.recent.entry_ref(id) {
+            EntryRef::Occupied(known) => known.into_mut(),
+            EntryRef::Vacant(place) => {
+                let known = match self.older.remove(id) {
+                    Some(known) => known,
+                    None => load(store, self.shard, id)?,
+                };
+                place.insert(known)
+            }
+        };
+        if !entry.touched {
+            entry.touched = true;
+            self.touched.push(id.to_owned());
         }
-        // Just inserted, if it was not there before.
-        self.entries.get_mut(id).ok_or(EntityError::Lost)
+        Ok(entry)
     }
 
     /// Gives each changed entity, encoded, to `emit`.
-    pub(super) fn drain_dirty(&mut self, mut emit: impl FnMut(&str, Vec<u8>)) -> Result<(), EntityError> {
-        for (id, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.dirty) {
-            entry.dirty = false;
-            emit(id, encode(entry)?);
+    pub(super) fn drain_dirty(&mut self, mut emit: impl FnMut(&str, &[u8])) -> Result<(), EntityError> {
+        for id in self.touched.drain(..) {
+            let Some(entry) = self.recent.get_mut(&id) else { continue };
+            entry.touched = false;
+            if entry.dirty {
+                entry.dirty = false;
+                self.scratch.clear();
+                encode(entry, &mut self.scratch)?;
+                emit(&id, &self.scratch);
+            }
         }
         Ok(())
     }
 
     /// Forgets an entity; the caller writes its tombstone.
     pub(super) fn remove(&mut self, id: &str) {
-        self.entries.remove(id);
+        self.recent.remove(id);
+        self.older.remove(id);
     }
 
     pub(super) fn is_dirty(&self, id: &str) -> bool {
-        self.entries.get(id).is_some_and(|entry| entry.dirty)
+        self.recent.get(id).is_some_and(|entry| entry.dirty)
     }
 
     /// After a commit: what is over the bound can be read again from the store.
     pub(super) fn shrink(&mut self) {
-        if self.entries.len() > self.entries_max {
-            self.entries.clear();
+        if self.recent.len() > self.entries_max / 2 {
+            self.older.clear();
+            std::mem::swap(&mut self.recent, &mut self.older);
         }
     }
 }
@@ -89,18 +112,25 @@ impl<T> Entry<T> {
     }
 }
 
-fn encode<T: Entity>(entry: &Entry<T>) -> Result<Vec<u8>, EntityError> {
-    let mut bytes = Vec::with_capacity(256);
+fn load<T: Entity>(store: &StateStore, shard: Shard, id: &str) -> Result<Entry<T>, EntityError> {
+    match store.get(shard, id.as_bytes(), |bytes| decode(shard, bytes))? {
+        Some(known) => known,
+        None => Ok(Entry { value: T::default(), timer_at: None, dirty: false, touched: false }),
+    }
+}
+
+fn encode<T: Entity>(entry: &Entry<T>, bytes: &mut Vec<u8>) -> Result<(), EntityError> {
     bytes.extend_from_slice(&entry.timer_at.unwrap_or(NO_TIMER).to_be_bytes());
     bytes.extend_from_slice(&entry.value.last_event_at().to_be_bytes());
-    postcard::to_extend(&entry.value, bytes).map_err(|error| EntityError::Encode(error.to_string()))
+    *bytes = postcard::to_extend(&entry.value, std::mem::take(bytes)).map_err(|error| EntityError::Encode(error.to_string()))?;
+    Ok(())
 }
 
 fn decode<T: Entity>(shard: Shard, bytes: &[u8]) -> Result<Entry<T>, EntityError> {
     let damaged = |detail: &str| EntityError::Damaged { shard, detail: detail.to_owned() };
     let header = header_of(bytes).ok_or_else(|| damaged("an entry is shorter than its header"))?;
     let value = postcard::from_bytes(&bytes[HEADER_BYTES..]).map_err(|error| damaged(&error.to_string()))?;
-    Ok(Entry { value, timer_at: header.timer_at, dirty: false })
+    Ok(Entry { value, timer_at: header.timer_at, dirty: false, touched: false })
 }
 
 pub(super) fn header_of(bytes: &[u8]) -> Option<Header> {
@@ -117,6 +147,4 @@ pub enum EntityError {
     Damaged { shard: Shard, detail: String },
     #[error("an entity cannot be encoded: {0}")]
     Encode(String),
-    #[error("an entity vanished from its cache")]
-    Lost,
 }

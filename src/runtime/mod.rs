@@ -71,7 +71,7 @@ impl From<EntityError> for TaskError {
         match error {
             EntityError::Store(error) => Self::Store(error),
             EntityError::Damaged { shard, detail } => Self::Damaged { shard, detail },
-            error @ (EntityError::Encode(_) | EntityError::Lost) => Self::Entity(error),
+            error @ EntityError::Encode(_) => Self::Entity(error),
         }
     }
 }

@@ -246,9 +246,9 @@ impl PaymentTask {
             self.staged.emit(shared, delta.psp_id.as_str(), &delta, None)?;
         }
         let (staged, shard) = (&mut self.staged, self.payments_shard);
-        self.payments.drain_dirty(|id, value| staged.change(shard, id.as_bytes().to_vec(), Some(value)))?;
+        self.payments.drain_dirty(|id, value| staged.change(shard, id.as_bytes(), Some(value)))?;
         let shard = self.customers_shard;
-        self.customers.drain_dirty(|id, value| staged.change(shard, id.as_bytes().to_vec(), Some(value)))?;
+        self.customers.drain_dirty(|id, value| staged.change(shard, id.as_bytes(), Some(value)))?;
         Ok(())
     }
 
@@ -269,14 +269,14 @@ impl PaymentTask {
         for id in expired(shared, self.payments_shard, payments_before, &mut self.sweep_from[0])? {
             if !self.payments.is_dirty(&id) {
                 self.payments.remove(&id);
-                self.staged.change(self.payments_shard, id.into_bytes(), None);
+                self.staged.change(self.payments_shard, id.as_bytes(), None);
             }
         }
         let customers_before = watermark - settings.customer_retention_ms;
         for id in expired(shared, self.customers_shard, customers_before, &mut self.sweep_from[1])? {
             if !self.customers.is_dirty(&id) {
                 self.customers.remove(&id);
-                self.staged.change(self.customers_shard, id.into_bytes(), None);
+                self.staged.change(self.customers_shard, id.as_bytes(), None);
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 
 use super::shared::Shared;
 use crate::io::codec::{CodecError, Wire};
-use crate::io::log::{Headers, Output, Record, TopicPartition};
+use crate::io::log::{Arena, Headers, Output, Record, TopicPartition};
 use crate::io::store::Shard;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ pub(super) struct Staged {
     pub offsets: BTreeMap<TopicPartition, i64>,
     /// Something waits for this commit: do not collect more first.
     pub urgent: bool,
+    arena: Arena,
+    scratch: Vec<u8>,
 }
 
 pub(super) struct Change {
@@ -47,21 +49,22 @@ impl Staged {
         value: &T,
         cause: Option<&Record>,
     ) -> Result<(), CodecError> {
-        let mut bytes = Vec::with_capacity(512);
-        shared.codec.encode(value, &mut bytes)?;
+        self.scratch.clear();
+        shared.codec.encode(value, &mut self.scratch)?;
         self.outputs.push(Output {
             topic: shared.topics.output(T::KIND),
             partition: None,
             timestamp_ms: None,
-            key: Some(Bytes::copy_from_slice(key.as_bytes())),
-            value: Some(bytes.into()),
+            key: Some(self.arena.keep(key.as_bytes())),
+            value: Some(self.arena.keep(&self.scratch)),
             headers: cause.map(trace_of).unwrap_or_default(),
         });
         Ok(())
     }
 
-    pub(super) fn change(&mut self, shard: Shard, key: impl Into<Bytes>, value: Option<Vec<u8>>) {
-        self.changes.push(Change { shard, key: key.into(), value: value.map(Bytes::from) });
+    pub(super) fn change(&mut self, shard: Shard, key: &[u8], value: Option<&[u8]>) {
+        let (key, value) = (self.arena.keep(key), value.map(|value| self.arena.keep(value)));
+        self.changes.push(Change { shard, key, value });
     }
 
     /// The record goes to the dead letters of its topic, as it came, with the reason.

@@ -170,7 +170,7 @@ impl StatsTask {
     pub(super) fn flush(&mut self) {
         let (staged, shard) = (&mut self.staged, self.shard);
         for book in self.books.values_mut() {
-            book.drain_dirty(&mut |key, value| staged.change(shard, key, Some(value)));
+            book.drain_dirty(&mut |key, value| staged.change(shard, &key, Some(&value)));
         }
     }
 

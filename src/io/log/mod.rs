@@ -15,8 +15,10 @@
 
 pub mod embedded;
 pub mod kafka;
+mod arena;
 mod partitioner;
 
+pub use arena::Arena;
 pub use partitioner::partition_of;
 
 use bytes::Bytes;

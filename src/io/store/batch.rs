@@ -6,14 +6,18 @@ use rocksdb::WriteBatch;
 #[derive(Default)]
 pub struct StateBatch {
     inner: WriteBatch,
+    key: Vec<u8>,
 }
 
 impl StateBatch {
     /// Sets an entry, or with `None` deletes it.
     pub fn put(&mut self, shard: Shard, key: &[u8], value: Option<&[u8]>) {
+        self.key.clear();
+        self.key.extend_from_slice(&shard.prefix());
+        self.key.extend_from_slice(key);
         match value {
-            Some(value) => self.inner.put(shard.key(key), value),
-            None => self.inner.delete(shard.key(key)),
+            Some(value) => self.inner.put(&self.key, value),
+            None => self.inner.delete(&self.key),
         }
     }
 

@@ -109,8 +109,10 @@ impl StateStore {
         &self.path
     }
 
-    pub fn get(&self, shard: Shard, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.db.get(shard.key(key)).map_err(|error| self.failed(&error))
+    /// Gives the entry to `read`, where it lies.
+    pub fn get<T>(&self, shard: Shard, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
+        let found = self.db.get_pinned(shard.key(key)).map_err(|error| self.failed(&error))?;
+        Ok(found.map(|bytes| read(&bytes)))
     }
 
     /// Visits the entries of a shard in key order, from the first key at or behind `from`, until `visit` breaks.
@@ -167,6 +169,11 @@ fn options() -> Options {
     options.set_max_write_buffer_number(3);
     options.set_keep_log_file_num(2);
     options.set_max_open_files(512);
+    // Most payments are new, and all that is known of them is that they are not here: a filter over the memtable answers that.
+    options.set_memtable_prefix_bloom_ratio(0.1);
+    options.set_memtable_whole_key_filtering(true);
+    // One thread writes at a time.
+    options.set_allow_concurrent_memtable_write(false);
     let mut table = rocksdb::BlockBasedOptions::default();
     table.set_bloom_filter(10.0, false);
     table.set_block_cache(&rocksdb::Cache::new_lru_cache(128 << 20));

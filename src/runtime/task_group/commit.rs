@@ -26,16 +26,15 @@ impl TaskGroup {
         let offsets = staged.offsets.clone();
         let mut outputs = staged.outputs;
         let mut changelogs: BTreeMap<Shard, TopicPartition> = BTreeMap::new();
-        for change in &staged.changes {
+        let mut batch = StateBatch::default();
+        outputs.reserve_exact(staged.changes.len());
+        for change in staged.changes {
+            batch.put(change.shard, &change.key, change.value.as_deref());
             let at = changelogs.entry(change.shard).or_insert_with(|| self.changelog_of(change.shard));
             outputs.push(changelog_record(at, change));
         }
         let records = outputs.len();
         let written = self.member.commit(Txn { outputs, input_offsets: staged.offsets })?;
-        let mut batch = StateBatch::default();
-        for change in &staged.changes {
-            batch.put(change.shard, &change.key, change.value.as_deref());
-        }
         for (&shard, at) in &changelogs {
             let changelog_offset =
                 *written.get(at).ok_or_else(|| LogError::Unsettled(format!("no offset was acknowledged for {at}")))?;
@@ -110,13 +109,13 @@ impl TaskGroup {
     }
 }
 
-fn changelog_record(at: &TopicPartition, change: &Change) -> Output {
+fn changelog_record(at: &TopicPartition, change: Change) -> Output {
     Output {
         topic: at.topic.clone(),
         partition: Some(at.partition),
         timestamp_ms: None,
-        key: Some(change.key.clone()),
-        value: change.value.clone(),
+        key: Some(change.key),
+        value: change.value,
         headers: Vec::new(),
     }
 }

@@ -9,7 +9,7 @@ use super::KafkaOptions;
 use super::context::{Context, Reach, lock};
 use super::errors::{Meaning, code_of, configuration, meaning};
 use super::properties::{self, Role};
-use crate::io::log::{LogError, Polled, Position, Record, TopicPartition};
+use crate::io::log::{Arena, LogError, Polled, Position, Record, TopicPartition};
 use bytes::Bytes;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
@@ -85,6 +85,7 @@ pub(super) struct Fetcher {
     consumer: Arc<BaseConsumer<Context<Fetching>>>,
     bell: Arc<Bell>,
     cursor: usize,
+    arena: Arena,
     answer_timeout: Duration,
 }
 
@@ -101,6 +102,7 @@ impl Fetcher {
             consumer: Arc::new(consumer),
             bell: Arc::clone(bell),
             cursor: 0,
+            arena: Arena::default(),
             answer_timeout: options.answer_timeout(),
         })
     }
@@ -201,7 +203,7 @@ impl Fetcher {
             match stream.queue.poll(Duration::ZERO) {
                 None => break,
                 Some(Ok(message)) => {
-                    let record = to_record(&stream.at, &message);
+                    let record = to_record(&stream.at, &message, &mut self.arena);
                     stream.next = record.offset + 1;
                     out.push(Polled::Record(record));
                     records += 1;
@@ -282,13 +284,13 @@ impl Fetcher {
     }
 }
 
-fn to_record(at: &TopicPartition, message: &BorrowedMessage<'_>) -> Record {
+fn to_record(at: &TopicPartition, message: &BorrowedMessage<'_>, arena: &mut Arena) -> Record {
     Record {
         at: at.clone(),
         offset: message.offset(),
         timestamp_ms: message.timestamp().to_millis().unwrap_or_default(),
-        key: message.key().map(Bytes::copy_from_slice),
-        value: message.payload().map(Bytes::copy_from_slice),
+        key: message.key().map(|key| arena.keep(key)),
+        value: message.payload().map(|payload| arena.keep(payload)),
         headers: message.headers().map_or_else(Vec::new, |headers| {
             // rdkafka panics on a header whose name is not UTF-8; one such record must not end the process.
             let one = |index| {
