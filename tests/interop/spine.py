@@ -258,6 +258,8 @@ def broker_of_another_shape(router):
     admin = AdminClient({"bootstrap.servers": router.bootstrap})
     for future in admin.create_partitions([NewPartitions(router.prefix + "payment.outcomes", 6)]).values():
         future.result(20)
+    known = lambda: len(admin.list_topics(timeout=10).topics[router.prefix + "payment.outcomes"].partitions)
+    router.until(lambda: known() == 6, "the broker knows of the new partitions")
     for words in (["run"], ["topics", "check"], ["check"]):
         status, out, err = router.command(*words)
         told = out + err

@@ -5,7 +5,7 @@ use super::super::payment_task::PaymentTask;
 use super::super::restore::{Changelogs, Restore};
 use super::super::stats_task::StatsTask;
 use super::super::status::TaskState;
-use super::{Stage, TaskGroup, TaskId};
+use super::{Stage, TaskGroup, TaskId, check_topics};
 use crate::io::log::{Position, TopicPartition};
 use crate::io::store::Shard;
 use crate::telemetry;
@@ -80,6 +80,8 @@ impl TaskGroup {
 
     fn begin_restore(&mut self) -> Result<(), TaskError> {
         self.restore_begun = Instant::now();
+        // Again: partitions may have been added since this member joined, and a broker may have told the old number then.
+        self.partitions = check_topics(&self.shared, &self.log.topics(&[])?)?;
         let restoring: BTreeSet<TaskId> =
             self.stages.iter().filter(|(_, stage)| matches!(stage, Stage::Restoring)).map(|(&id, _)| id).collect();
         let inputs: Vec<TopicPartition> =
