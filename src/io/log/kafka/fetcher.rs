@@ -242,13 +242,27 @@ impl Fetcher {
     }
 
     pub(super) fn bounds(&self, at: &TopicPartition) -> Result<(i64, i64), LogError> {
-        let bounds = self.consumer.fetch_watermarks(&at.topic, at.partition, self.answer_timeout);
-        let bounds = bounds.map_err(|error| match meaning(code_of(&error)) {
-            Meaning::Missing => LogError::NoTopic(at.to_string()),
-            _ => self.failed(&format!("bounds of {at}"), &error),
-        })?;
-        self.consumer.context().reach.answered();
-        Ok(bounds)
+        let deadline = Instant::now() + self.answer_timeout;
+        loop {
+            let error = match self.consumer.fetch_watermarks(&at.topic, at.partition, self.answer_timeout) {
+                Ok(bounds) => {
+                    self.consumer.context().reach.answered();
+                    return Ok(bounds);
+                }
+                Err(error) => error,
+            };
+            let code = code_of(&error);
+            // A partition that was made just now, or whose broker restarts, is led by nobody for a moment.
+            let leaderless = matches!(code, RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable);
+            if leaderless && Instant::now() < deadline {
+                std::thread::sleep(NAP);
+                continue;
+            }
+            return Err(match meaning(code) {
+                Meaning::Missing => LogError::NoTopic(at.to_string()),
+                _ => self.failed(&format!("bounds of {at}"), &error),
+            });
+        }
     }
 
     /// The identity of a client that is in no group.
