@@ -12,7 +12,7 @@ use smartrouter::config::EventLog as LogKind;
 use smartrouter::domain::psp::{PspState, SegmentKind};
 use smartrouter::io::codec::Codec;
 use smartrouter::io::log::kafka::KafkaLog;
-use smartrouter::io::log::{EventLog, Position, Reader, TopicPartition};
+use smartrouter::io::log::{EventLog, LogError, Position, Reader, TopicPartition};
 use smartrouter::io::topics::{self, PlanOptions, TopicNames};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -84,8 +84,15 @@ impl Bed {
         let mut reader = log.reader()?;
         let mut from = Vec::new();
         for at in self.partitions(&[base])? {
-            let (_, end) = reader.bounds(&at)?;
-            from.push((at, Position::At(end)));
+            let mut bounds = reader.bounds(&at);
+            // Topics were made just now: a broker that is busy takes a while to lead them.
+            for _ in 0..LEADER_TRIES {
+                if !bounds.as_ref().is_err_and(LogError::is_transient) {
+                    break;
+                }
+                bounds = reader.bounds(&at);
+            }
+            from.push((at, Position::At(bounds?.1)));
         }
         reader.assign(&from)?;
         Ok(reader)
@@ -94,8 +101,7 @@ impl Bed {
     /// Offsets behind the last committed records of a topic's partitions, added up.
     pub(super) fn records(&self, base: &str) -> Result<u64> {
         let mut reader = self.log.reader()?;
-        let ends = self.partitions(&[base])?.iter().map(|at| Ok(reader.bounds(at)?.1.unsigned_abs())).sum::<Result<u64>>();
-        ends
+        self.partitions(&[base])?.iter().map(|at| Ok(reader.bounds(at)?.1.unsigned_abs())).sum()
     }
 
     /// Attempts in the day's window over all PSPs, as `psp.states` says.
@@ -136,6 +142,7 @@ impl Bed {
     }
 }
 
+const LEADER_TRIES: usize = 5;
 const VERIFY_TRIES: usize = 60;
 const VERIFY_PAUSE: Duration = Duration::from_millis(500);
 

@@ -163,7 +163,10 @@ mod tests {
     #[test]
     fn numbers_and_quantiles_are_read_easily() {
         assert_eq!(number(&json!(1_234_567.8)), "1,234,568");
-        assert_eq!((number(&json!(12.5)), number(&json!(3.0)), number(&json!(999_000))), ("12.5".into(), "3".into(), "999,000".into()));
+        assert_eq!(
+            (number(&json!(12.5)), number(&json!(3.0)), number(&json!(999_000))),
+            ("12.5".into(), "3".into(), "999,000".into())
+        );
         let values: Vec<f64> = (1..=100).map(f64::from).collect();
         assert_eq!((quantile(&values, 0.5), quantile(&values, 0.95), quantile(&values, 1.0)), (50.0, 95.0, 100.0));
         assert!(quantile(&[], 0.5).is_nan());

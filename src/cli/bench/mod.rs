@@ -52,6 +52,22 @@ enum Which {
     Replay(embedded::Options),
     /// What more PSPs, customers and partitions cost per event
     Growth(embedded::GrowthOptions),
+    /// All of them, one after the other
+    All,
+}
+
+impl Which {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Drain(_) => "drain",
+            Self::Decide(_) => "decide",
+            Self::Failover(_) => "failover",
+            Self::Restart(_) => "restart",
+            Self::Replay(_) => "replay",
+            Self::Growth(_) => "growth",
+            Self::All => "all",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,20 +97,40 @@ pub(super) fn run(context: &Context, globals: &Globals, options: &Options) -> Re
     let size = if options.quick { Size::Quick } else { Size::Full };
     let bench = Bench { context, globals, size, runs: options.runs.unwrap_or(if options.quick { 1 } else { 3 }) };
     let mut figures = Figures::default();
-    match &options.which {
-        Which::Drain(options) => drain::run(&bench, options, &mut figures)?,
-        Which::Decide(options) => decide::run(&bench, options, &mut figures)?,
-        Which::Failover(options) => failover::run(&bench, options, &mut figures)?,
-        Which::Restart(options) => restart::run(&bench, options, &mut figures)?,
-        Which::Replay(options) => embedded::replay(&bench, options, &mut figures)?,
-        Which::Growth(options) => embedded::growth(&bench, options, &mut figures)?,
-    }
+    measure(&bench, &options.which, &mut figures)?;
     let rows = figures.rows();
     if rows.is_empty() {
         bail!("nothing was measured");
     }
     context.screen().rows(COLUMNS, &rows, "nothing was measured")?;
     Ok(Verdict::Done)
+}
+
+fn measure(bench: &Bench<'_>, which: &Which, figures: &mut Figures) -> Result<()> {
+    match which {
+        Which::Drain(options) => drain::run(bench, options, figures),
+        Which::Decide(options) => decide::run(bench, options, figures),
+        Which::Failover(options) => failover::run(bench, options, figures),
+        Which::Restart(options) => restart::run(bench, options, figures),
+        Which::Replay(options) => embedded::replay(bench, options, figures),
+        Which::Growth(options) => embedded::growth(bench, options, figures),
+        Which::All => {
+            for which in [
+                Which::Drain(drain::Options::default()),
+                Which::Decide(decide::Options::default()),
+                Which::Failover(failover::Options::default()),
+                Which::Restart(restart::Options::default()),
+                Which::Replay(embedded::Options::default()),
+                Which::Growth(embedded::GrowthOptions::default()),
+            ] {
+                // One that fails takes none of the others with it: its row is missing, and why is said.
+                if let Err(error) = measure(bench, &which, figures) {
+                    remark(format!("{}: {error:#}", which.name()));
+                }
+            }
+            Ok(())
+        }
+    }
 }
 
 fn now_ms() -> i64 {
