@@ -10,7 +10,7 @@ help:
 	@echo 'make demo        an outage and what the router makes of it, in about a minute, without any server'
 	@echo 'make build       the binary: $$CARGO_TARGET_DIR/debug/smartrouter'
 	@echo 'make test        all tests, with a broker of their own (or the one at KAFKA_BOOTSTRAP=host:port)'
-	@echo 'make bench       benchmarks (optimised build: the first one takes a while)'
+	@echo 'make bench       how fast it is, against goals: one table, about half an hour (BENCH=drain: only that one)'
 	@echo 'make lint        format, clippy, documentation links'
 	@echo 'make audit       licences, sources, duplicate versions and known vulnerabilities of dependencies'
 	@echo 'make kafka-up    a Kafka on 127.0.0.1:$(KAFKA_PORT) (KAFKA_PORT=...); kafka-down ends it'
@@ -28,8 +28,8 @@ test:
 	scripts/test.sh
 
 bench:
-	@scripts/setup.sh build
-	cargo bench --benches
+	@scripts/setup.sh build kafka
+	scripts/bench.sh $(BENCH)
 
 lint:
 	@scripts/setup.sh build lint

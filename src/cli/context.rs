@@ -98,6 +98,15 @@ impl Context {
         KafkaLog::connect(self.kafka_options())
     }
 
+    /// As `kafka`, with librdkafka properties that give way to configured ones.
+    pub(super) fn kafka_with(&self, properties: &[(&str, &str)]) -> Result<KafkaLog, LogError> {
+        let mut options = self.kafka_options();
+        for (name, value) in properties {
+            options.properties.entry((*name).to_owned()).or_insert_with(|| (*value).to_owned());
+        }
+        KafkaLog::connect(options)
+    }
+
     /// The log in the state directory, with its topics.
     pub(super) fn embedded(&self) -> Result<EmbeddedLog> {
         let log = EmbeddedLog::open(self.embedded_dir(), EmbeddedOptions::default())?;

@@ -22,6 +22,7 @@ mod replay_sink;
 mod world;
 mod demo;
 mod simulate;
+mod bench;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -67,6 +68,8 @@ enum Command {
     /// Dead letters: list, show, send again
     #[command(subcommand)]
     Dlq(dlq::Command),
+    /// Measure: throughput, latency, failover, restart, against goals
+    Bench(bench::Options),
     /// Remove the local state of this instance; it is rebuilt from the changelog topics
     Reset(reset::Options),
     /// Completions for a shell
@@ -122,6 +125,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Command::Lag => lag::show(&context),
         Command::Psp(command) => psp::run(&context, &command),
         Command::Dlq(command) => dlq::run(&context, command),
+        Command::Bench(options) => bench::run(&context, &cli.globals, &options),
         Command::Reset(options) => reset::run(&context, &options),
         Command::Config(_) | Command::Demo(_) | Command::Completions { .. } => Ok(Verdict::Done),
     }
