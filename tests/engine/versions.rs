@@ -89,11 +89,12 @@ fn add_symbol(node: &mut Value, symbol: &str) {
     }
 }
 
+type Change = fn(&mut Value, &mut Value);
+type Row = (&'static str, Result<fn(&Feedback) -> bool, &'static str>, Change);
+
 fn cases(attempt: &PaymentAttempt) -> Vec<Case> {
     let own: Value = serde_json::from_str(RecordKind::PaymentOutcome.schema()).unwrap();
     let datum = serde_json::to_value(outcome(attempt, Status::Declined)).unwrap();
-    type Change = fn(&mut Value, &mut Value);
-    type Row = (&'static str, Result<fn(&Feedback) -> bool, &'static str>, Change);
     let rows: [Row; 9] = [
         (
             "ahead: one more field, with a default",

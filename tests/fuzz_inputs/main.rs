@@ -70,7 +70,9 @@ fn run(name: &str, target: Target, count: u64) {
     let corpus = corpus(name);
     assert!(!corpus.is_empty(), "no corpus of {name}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed());
-    corpus.iter().for_each(|input| tried(target, input));
+    for input in &corpus {
+        tried(target, input);
+    }
     for _ in 0..count {
         let (input, other) = (&corpus[rng.random_range(0..corpus.len())], &corpus[rng.random_range(0..corpus.len())]);
         tried(target, &mutated(&mut rng, input, other));

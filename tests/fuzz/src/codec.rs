@@ -135,7 +135,9 @@ impl Shared {
         let results: usize = all.iter().map(|effects| effects.results.len()).sum();
         let feedback: usize = all.iter().map(|effects| effects.feedback.len()).sum();
         assert_eq!((results, feedback), (1, 1), "{all:?}");
-        all.iter().for_each(|effects| self.count(effects, at));
+        for effects in &all {
+            self.count(effects, at);
+        }
     }
 
     fn count(&self, effects: &Effects, watermark: i64) {
