@@ -3,14 +3,16 @@
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/smartrouter/target
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 KAFKA_PORT ?= 9092
+FUZZ_SECONDS ?= 300
 
-.PHONY: help demo build test bench lint audit kafka-up kafka-down
+.PHONY: help demo build test bench fuzz lint audit kafka-up kafka-down
 
 help:
 	@echo 'make demo        an outage and what the router makes of it, in about a minute, without any server'
 	@echo 'make build       the binary: $$CARGO_TARGET_DIR/debug/smartrouter'
 	@echo 'make test        all tests, with a broker of their own (or the one at KAFKA_BOOTSTRAP=host:port)'
 	@echo 'make bench       how fast it is, against goals: one table, about half an hour (BENCH=drain: only that one)'
+	@echo 'make fuzz        a million records, then libFuzzer on each target for FUZZ_SECONDS=$(FUZZ_SECONDS) seconds'
 	@echo 'make lint        format, clippy, documentation links'
 	@echo 'make audit       licences, sources, duplicate versions and known vulnerabilities of dependencies'
 	@echo 'make kafka-up    a Kafka on 127.0.0.1:$(KAFKA_PORT) (KAFKA_PORT=...); kafka-down ends it'
@@ -30,6 +32,10 @@ test:
 bench:
 	@scripts/setup.sh build kafka
 	scripts/bench.sh $(BENCH)
+
+fuzz:
+	@scripts/setup.sh build
+	scripts/fuzz.sh $(FUZZ_SECONDS)
 
 lint:
 	@scripts/setup.sh build lint

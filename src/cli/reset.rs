@@ -51,7 +51,7 @@ pub(super) fn remove(state_dir: &Path, directories: &[PathBuf]) -> Result<()> {
     if directories.is_empty() {
         return Ok(());
     }
-    if let Err(error @ StoreError::Locked { .. }) = StateStore::open(state_dir) {
+    if let Err(error @ StoreError::Locked { .. }) = StateStore::destroy(state_dir) {
         return Err(error).context("stop that process first");
     }
     for directory in directories {

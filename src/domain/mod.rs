@@ -11,7 +11,7 @@ pub mod learning;
 pub mod control;
 mod validate;
 
-pub use validate::{InvalidRecord, Validate};
+pub use validate::{InvalidRecord, Validate, written_at};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,6 +1,7 @@
 //! What makes an input record acceptable: checked on entry, so that nothing behind it has to ask again.
 
 use super::EpochMs;
+use super::learning::{StatsDelta, Tally};
 use super::payment::{Payment, PaymentAttempt, PaymentOutcome, RoutingRequest, Status};
 use thiserror::Error;
 
@@ -27,6 +28,7 @@ const TIME_MS_MAX: EpochMs = 4_102_444_800_000;
 const DURATION_MS_MAX: i64 = 366 * 86_400_000;
 const AMOUNT_MINOR_MAX: i64 = 1_000_000_000_000_000;
 const LIST_LEN_MAX: usize = 100;
+const COUNT_MAX: i64 = 1_000_000_000;
 
 impl Validate for Payment {
     fn validate(&self) -> Result<(), InvalidRecord> {
@@ -98,6 +100,34 @@ impl Validate for RoutingRequest {
         }
         Ok(())
     }
+}
+
+/// Ours and internal, and yet on a topic: an absurd count or time would stay in the windows, or pull them along.
+impl Validate for StatsDelta {
+    fn validate(&self) -> Result<(), InvalidRecord> {
+        id("psp_id", self.psp_id.as_str())?;
+        for entry in &self.tallies {
+            text("tallies.segment.value", &entry.segment.value, TEXT_BYTES_MAX)?;
+            let latest = TIME_MS_MAX + 2 * DURATION_MS_MAX;
+            number("tallies.tile_start", entry.tile_start, TIME_MS_MIN, latest, "must lie between the years 2000 and 2102")?;
+            counts(&entry.tally)?;
+        }
+        Ok(())
+    }
+}
+
+fn counts(tally: &Tally) -> Result<(), InvalidRecord> {
+    let Tally { attempts, approvals, soft_declines, hard_declines, timeouts, errors, persistent, .. } = *tally;
+    let plain = [attempts, approvals, soft_declines, hard_declines, timeouts, errors, persistent];
+    let latencies = tally.latency.iter().map(|bucket| bucket.count);
+    let codes = tally.codes.iter().map(|code| code.count);
+    let mut all = plain.into_iter().chain(latencies).chain(codes);
+    all.try_for_each(|count| number("tallies.tally", count, 0, COUNT_MAX, "must hold counts of 0 to 10^9"))
+}
+
+/// When a record was written, by its sender's clock or the broker's: what event times are held against.
+pub fn written_at(at: EpochMs) -> Result<(), InvalidRecord> {
+    time("the record's timestamp", at)
 }
 
 fn check(field: &'static str, value: &str, holds: bool, rule: &'static str) -> Result<(), InvalidRecord> {

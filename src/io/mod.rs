@@ -3,6 +3,7 @@
 //! One door per dependency: rdkafka only in `log/kafka`, RocksDB only in `store` and `log/embedded`, Avro only in `codec`.
 
 pub mod topics;
+mod mark;
 pub mod codec;
 pub mod log;
 pub mod store;

@@ -1,7 +1,7 @@
 //! From bytes to events: a record becomes something that a task can take, or a dead letter with its reason.
 
 use crate::domain::payment::{PaymentAttempt, PaymentOutcome, RoutingRequest};
-use crate::domain::{EpochMs, Validate};
+use crate::domain::{EpochMs, Validate, written_at};
 use crate::io::codec::{Codec, CodecError, Wire};
 use crate::io::log::Record;
 
@@ -77,7 +77,11 @@ impl InputEvent {
 fn read<T: Wire + Validate>(codec: &Codec, record: &Record) -> Result<Result<T, String>, CodecError> {
     let Some(bytes) = &record.value else { return Ok(Err("the record has no value".to_owned())) };
     match codec.decode::<T>(bytes) {
-        Ok(value) => Ok(value.validate().map(|()| value).map_err(|invalid| format!("invalid: {invalid}"))),
+        Ok(value) => {
+            // Without a time that can be true there is nothing to hold the event's own time against.
+            let checked = value.validate().and_then(|()| written_at(record.timestamp_ms));
+            Ok(checked.map(|()| value).map_err(|invalid| format!("invalid: {invalid}")))
+        }
         Err(error) if error.blames_record() => Ok(Err(format!("cannot be decoded: {error}"))),
         Err(error) => Err(error),
     }

@@ -8,7 +8,7 @@ use super::shared::Shared;
 use super::staged::Staged;
 use crate::domain::learning::StatsDelta;
 use crate::domain::psp::{Segment, state_key};
-use crate::domain::{EpochMs, PspId};
+use crate::domain::{EpochMs, PspId, Validate};
 use crate::engine::psp::{PspBook, StatsEffects, psp_of_key};
 use crate::io::log::Record;
 use crate::io::store::{Shard, StoreName};
@@ -65,7 +65,12 @@ impl StatsTask {
     pub(super) fn process(&mut self, shared: &Shared, record: &Record, now_ms: i64) -> Result<(), TaskError> {
         self.at_end = false;
         match record.value.as_deref().map(|bytes| shared.codec.decode::<StatsDelta>(bytes)) {
-            Some(Ok(delta)) => self.merge(shared, &delta, now_ms)?,
+            Some(Ok(delta)) => match delta.validate() {
+                Ok(()) => self.merge(shared, &delta, now_ms)?,
+                Err(invalid) => {
+                    tracing::error!(partition = record.at.partition, offset = record.offset, %invalid, "a delta is invalid and is left out");
+                }
+            },
             Some(Err(error)) if !error.blames_record() => return Err(error.into()),
             // Written by ourselves under a transaction: this is a version that we do not know, or somebody else's hand.
             Some(Err(error)) => {

@@ -1,7 +1,9 @@
 //! The path of an event through the whole engine, on the embedded log: in at the topics, out at the topics.
 
-#![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a failing step fails the test, and a seeded run says its seed")]
 
+mod hostile;
+mod versions;
 mod world;
 
 use bytes::Bytes;

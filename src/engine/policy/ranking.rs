@@ -221,13 +221,13 @@ pub(super) fn estimates<'a>(
 }
 
 fn results_24h<'a>(standings: impl Iterator<Item = &'a Standing>) -> i64 {
-    standings.filter_map(Standing::all).map(|state| state.windows.last_24h.attempts).sum()
+    standings.filter_map(Standing::all).map(|state| state.windows.last_24h.attempts).fold(0, i64::saturating_add)
 }
 
 fn estimate(router: &Router, standing: &Standing) -> f64 {
     let weight = router.policy.prior_weight;
     let shrink = |before: f64, window: &WindowStats| {
-        let results = (window.attempts - window.timeouts - window.errors).max(0) as f64;
+        let results = window.attempts.saturating_sub(window.timeouts).saturating_sub(window.errors).max(0) as f64;
         if results + weight <= 0.0 { before } else { (window.approvals as f64 + weight * before) / (results + weight) }
     };
     let mut states: Vec<&PspState> = standing.known.iter().map(AsRef::as_ref).collect();

@@ -67,7 +67,7 @@ impl Standing {
         let share = |state: &Arc<PspState>| {
             let window = &state.windows.last_15m;
             let results = (window.attempts.max(0) as f64 + weight).max(1.0);
-            ((window.timeouts + window.errors).max(0) as f64 / results).clamp(0.0, 1.0)
+            (window.timeouts.saturating_add(window.errors).max(0) as f64 / results).clamp(0.0, 1.0)
         };
         self.known.iter().map(share).fold(0.0, f64::max)
     }
@@ -78,5 +78,5 @@ pub(super) fn technical_share(state: &PspState) -> f64 {
     if window.attempts <= 0 {
         return 0.0;
     }
-    ((window.timeouts + window.errors) as f64 / window.attempts as f64).clamp(0.0, 1.0)
+    (window.timeouts.saturating_add(window.errors) as f64 / window.attempts as f64).clamp(0.0, 1.0)
 }

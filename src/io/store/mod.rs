@@ -10,10 +10,12 @@ mod batch;
 
 pub use batch::StateBatch;
 
+use crate::io::mark::{self, Mark};
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteOptions};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use thiserror::Error;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,6 +96,7 @@ pub struct ShardPosition {
 pub struct StateStore {
     db: DB,
     path: PathBuf,
+    mark: Mutex<Mark>,
 }
 
 impl StateStore {
@@ -101,8 +104,22 @@ impl StateStore {
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let path = state_dir.join("store");
         std::fs::create_dir_all(&path).map_err(|error| StoreError::Unusable { path: path.clone(), detail: error.to_string() })?;
+        let mark = Mark::open(&path).map_err(|error| StoreError::Unusable { path: path.clone(), detail: error.to_string() })?;
+        let damaged = |detail: String| StoreError::Damaged { path: path.clone(), detail };
+        let mark = mark.ok_or_else(|| damaged(format!("its file {} cannot be what was written", mark::FILE)))?;
+        if mark.manifest_was_cut() {
+            return Err(damaged("its manifest is shorter than it was".to_owned()));
+        }
         let db = DB::open(&options(), &path).map_err(|error| StoreError::on_open(&path, &error))?;
-        Ok(Self { db, path })
+        let store = Self { db, path, mark: Mutex::new(mark) };
+        store.follow()?;
+        Ok(store)
+    }
+
+    /// Deletes the store, in whatever shape it is, unless a process has it open.
+    pub fn destroy(state_dir: &Path) -> Result<(), StoreError> {
+        let path = state_dir.join("store");
+        DB::destroy(&options(), &path).map_err(|error| StoreError::on_open(&path, &error))
     }
 
     pub fn path(&self) -> &Path {
@@ -144,7 +161,14 @@ impl StateStore {
 
     /// Writes all of the batch or nothing of it; it survives the end of the process, however it ends.
     pub fn write(&self, batch: StateBatch) -> Result<(), StoreError> {
-        self.db.write_opt(batch.into_inner(), &WriteOptions::default()).map_err(|error| self.failed(&error))
+        self.db.write_opt(batch.into_inner(), &WriteOptions::default()).map_err(|error| self.failed(&error))?;
+        self.follow()
+    }
+
+    /// RocksDB writes files behind our back: what its manifest knows of them must still be there when it is opened again.
+    fn follow(&self) -> Result<(), StoreError> {
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        mark.follow().map_err(|error| StoreError::Failed { path: self.path.join(mark::FILE), detail: error.to_string() })
     }
 
     /// Forgets a shard and its position.
@@ -157,13 +181,22 @@ impl StateStore {
     }
 
     fn failed(&self, error: &rocksdb::Error) -> StoreError {
-        StoreError::Failed { path: self.path.clone(), detail: error.to_string() }
+        let (path, detail) = (self.path.clone(), error.to_string());
+        match error.kind() {
+            rocksdb::ErrorKind::Corruption => StoreError::Damaged { path, detail },
+            _ if is_missing(&detail) => StoreError::Damaged { path, detail },
+            _ => StoreError::Failed { path, detail },
+        }
     }
 }
 
 fn options() -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
+    // The write-ahead log is taken up to the first damaged entry. What is lost is the newest batches, whole: positions and entries go
+    // back together, and are rolled forward from the changelog.
+    options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
+    options.set_paranoid_checks(true);
     options.set_compression_type(rocksdb::DBCompressionType::Lz4);
     options.set_write_buffer_size(64 << 20);
     options.set_max_write_buffer_number(3);
@@ -205,11 +238,19 @@ impl StoreError {
         let path = path.to_owned();
         let detail = error.to_string();
         match error.kind() {
-            rocksdb::ErrorKind::IOError if detail.contains("lock") => Self::Locked { path },
-            rocksdb::ErrorKind::Corruption => Self::Damaged { path, detail },
+            rocksdb::ErrorKind::IOError if detail.contains("lock ") => Self::Locked { path },
+            rocksdb::ErrorKind::Corruption | rocksdb::ErrorKind::InvalidArgument | rocksdb::ErrorKind::NotSupported => {
+                Self::Damaged { path, detail }
+            }
+            rocksdb::ErrorKind::IOError if is_missing(&detail) => Self::Damaged { path, detail },
             _ => Self::Unusable { path, detail },
         }
     }
+}
+
+/// A file that RocksDB wrote and does not find again.
+fn is_missing(detail: &str) -> bool {
+    detail.contains("No such file")
 }
 
 #[cfg(test)]

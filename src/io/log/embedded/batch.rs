@@ -24,7 +24,7 @@ const RECORD_OVERHEAD_BYTES: usize = 32;
 pub(super) enum Damage {
     /// Written by a version of this program that knows more than we do.
     UnknownVersion(u8),
-    /// It ends where a record should go on, or a header's name is no UTF-8.
+    /// It ends where a record should go on, a header's name is no UTF-8, or an offset is not one that it can hold.
     Malformed,
 }
 
@@ -131,7 +131,7 @@ fn check_version(batch: &[u8]) -> Result<(), Damage> {
 }
 
 fn fixed(bytes: &[u8], from: usize) -> Option<i64> {
-    let part = bytes.get(from..from + 8)?;
+    let part = bytes.get(from..)?.get(..8)?;
     Some(i64::from_le_bytes(part.try_into().ok()?))
 }
 
@@ -163,7 +163,7 @@ impl BatchReader {
     }
 
     fn record(&mut self, at: &TopicPartition) -> Result<Record, Damage> {
-        let offset = self.base + self.number()?.cast_signed();
+        let offset = self.base.checked_add(self.number()?.cast_signed()).ok_or(Damage::Malformed)?;
         let timestamp_ms = fixed(&self.batch, self.position).ok_or(Damage::Malformed)?;
         self.position += 8;
         let key = self.optional()?;

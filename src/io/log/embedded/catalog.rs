@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Kafka's default for `max.message.bytes`.
 const RECORD_BYTES_MAX: usize = 1_048_588;
+/// More is a mistake, or damage.
+pub(super) const PARTITIONS_MAX: i32 = 100_000;
 /// Kafka's default for `delete.retention.ms`.
 const TOMBSTONE_RETENTION_MS: i64 = 86_400_000;
 
@@ -22,10 +24,12 @@ pub(super) struct Topic {
 }
 
 pub(super) struct Partition {
-    /// The first offset that is there; moved by retention only.
+    /// The first offset that is there; moved by retention only, before it takes what lies below.
     pub(super) first: AtomicI64,
     /// Where the next record will be. Stored only after the records below it are in RocksDB.
     pub(super) next: AtomicI64,
+    /// Offsets below this one may be missing, for compaction took them; moved before it does.
+    pub(super) compacted: AtomicI64,
     pub(super) cleaned: Mutex<Cleaned>,
 }
 
@@ -39,8 +43,18 @@ pub(super) struct Cleaned {
 }
 
 impl Partition {
-    pub(super) fn new(first: i64, next: i64) -> Self {
-        Self { first: AtomicI64::new(first), next: AtomicI64::new(next), cleaned: Mutex::new(Cleaned { to: first, records: 0 }) }
+    pub(super) fn new(first: i64, next: i64, compacted: i64) -> Self {
+        Self {
+            first: AtomicI64::new(first),
+            next: AtomicI64::new(next),
+            compacted: AtomicI64::new(compacted),
+            cleaned: Mutex::new(Cleaned { to: first, records: 0 }),
+        }
+    }
+
+    /// From here on every offset has its record.
+    pub(super) fn dense_from(&self) -> i64 {
+        self.first().max(self.compacted.load(Ordering::Acquire))
     }
 
     pub(super) fn first(&self) -> i64 {
@@ -101,8 +115,8 @@ pub(super) fn check_new(topic: &TopicDescription) -> Result<Rules, LogError> {
     if name.is_empty() || name.len() > 249 || name == "." || name == ".." || !name.chars().all(legal) {
         return Err(LogError::Refused(format!("topic {name:?}: a name has 1 to 249 of the characters a-z A-Z 0-9 . _ -")));
     }
-    if topic.partitions < 1 {
-        return Err(LogError::Refused(format!("topic {name}: {} partitions; it needs at least one", topic.partitions)));
+    if !(1..=PARTITIONS_MAX).contains(&topic.partitions) {
+        return Err(LogError::Refused(format!("topic {name}: {} partitions; give 1 to {PARTITIONS_MAX}", topic.partitions)));
     }
     Rules::parse(name, &topic.settings)
 }
@@ -184,7 +198,7 @@ mod tests {
         let rows: [Row; 5] = [
             ("a b", 1, &[], "a b"),
             ("", 1, &[], "a name has"),
-            ("t", 0, &[], "at least one"),
+            ("t", 0, &[], "give 1 to"),
             ("t", 1, &[("cleanup.policy", "shred")], "shred"),
             ("t", 1, &[("retention.ms", "7d")], "7d"),
         ];

@@ -3,7 +3,7 @@
 //! Owns positions; never waits, and never writes. `reader` and `member` drive it.
 
 use super::super::{LogError, Polled, Position, TopicPartition};
-use super::batch::BatchReader;
+use super::batch::{BatchReader, Damage};
 use super::catalog::{Partition, Topic};
 use super::disk::{Disk, offset_of};
 use bytes::Bytes;
@@ -67,7 +67,13 @@ impl Cursor {
                         next = next.max(fetched.last + 1);
                         self.current = self.fetched.pop_front();
                     }
+                    Some(record) if record.offset > fetched.last => {
+                        return Err(self.refetch(disk.damaged_batch(&self.at, Damage::Malformed)));
+                    }
                     Some(record) if record.offset < next => {}
+                    Some(record) if record.offset > next.max(partition.dense_from()) => {
+                        return Err(self.refetch(gap(disk, &self.at, next)));
+                    }
                     Some(record) => {
                         next = record.offset + 1;
                         out.push(Polled::Record(record));
@@ -89,12 +95,22 @@ impl Cursor {
                 }
                 if !self.fetch(disk, partition, next, end)? {
                     // Nothing is left up to the end: retention or compaction took it.
+                    if end > next.max(partition.dense_from()) {
+                        return Err(gap(disk, &self.at, next));
+                    }
                     next = end;
                     self.next = Some(end);
                 }
             }
         }
         Ok(taken)
+    }
+
+    /// Nothing of what was fetched is used: the error will be met again, from the same offset.
+    fn refetch(&mut self, error: LogError) -> LogError {
+        self.current = None;
+        self.fetched.clear();
+        error
     }
 
     /// Fetches batches from `next` on; false if there is none below `end`.
@@ -116,6 +132,10 @@ impl Cursor {
         self.current = self.fetched.pop_front();
         Ok(self.current.is_some())
     }
+}
+
+fn gap(disk: &Disk, at: &TopicPartition, offset: i64) -> LogError {
+    disk.damaged(&format!("{at} lacks the record of offset {offset}"))
 }
 
 /// The partitions of one reader or member.

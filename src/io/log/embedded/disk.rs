@@ -4,12 +4,13 @@
 //!
 //! Column family `records`: `topic id u32 | partition u32 | offset i64`, big endian → a batch. The offset is the *last* that the
 //! batch can hold, so a forward seek to any offset finds the batch that holds it or the next one.
-//! Default column family, by first byte: `F` format, `I` log id, `T` + name → topic, `N` + topic id + partition → next offset,
-//! `S` + topic id + partition → first offset that retention left, `G` + length of group + group + topic id + partition → offset.
+//! Default column family, by first byte: `F` format, `I` log id, `M` number of the last synced write (`mark`), `T` + name → topic, `N` + topic id + partition → next offset,
+//! `S` + topic id + partition → first offset that retention left, `C` + topic id + partition → offset up to which it was compacted, `G` + length of group + group + topic id + partition → offset.
 
 use super::super::{LogError, TopicPartition};
 use super::EmbeddedOptions;
 use super::batch::Damage;
+use crate::io::mark::{self, Mark};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator, DBRecoveryMode,
     ErrorKind, Options, ReadOptions, WriteBatch, WriteOptions,
@@ -17,6 +18,7 @@ use rocksdb::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 const RECORDS: &str = "records";
 const FORMAT: u8 = 1;
@@ -29,6 +31,8 @@ pub(super) struct Disk {
     path: PathBuf,
     sync: bool,
     log_id: String,
+    /// Held over a synced write, so that numbers grow in the order of writes.
+    mark: Mutex<Mark>,
 }
 
 /// A topic as it is stored.
@@ -64,6 +68,10 @@ pub(super) fn first_offset_key(topic: u32, partition: i32) -> [u8; 9] {
     partition_key(b'S', topic, partition)
 }
 
+pub(super) fn compacted_key(topic: u32, partition: i32) -> [u8; 9] {
+    partition_key(b'C', topic, partition)
+}
+
 fn partition_key(kind: u8, topic: u32, partition: i32) -> [u8; 9] {
     let mut key = [kind; 9];
     key[1..5].copy_from_slice(&topic.to_be_bytes());
@@ -85,11 +93,28 @@ impl Disk {
             ))
         })?;
         check_directory(path)?;
+        let mark = Mark::open(path).map_err(|error| LogError::Refused(format!("cannot open {}: {error}", path.display())))?;
+        let mark = mark.ok_or_else(|| corrupt(path, &format!("its file {} cannot be what was written", mark::FILE)))?;
+        if mark.manifest_was_cut() {
+            return Err(corrupt(path, "its manifest is shorter than it was"));
+        }
         let families = ["default", RECORDS].map(|name| ColumnFamilyDescriptor::new(name, family_options(options)));
         let db = DB::open_cf_descriptors(&database_options(), path, families).map_err(|error| open_error(path, &error))?;
-        let mut disk = Self { db, path: path.to_path_buf(), sync: options.sync, log_id: String::new() };
+        let marked = mark.number();
+        let mut disk = Self { db, path: path.to_path_buf(), sync: options.sync, log_id: String::new(), mark: Mutex::new(mark) };
+        let synced = disk.offset(b"M")?.unwrap_or(0).cast_unsigned();
+        if synced < marked {
+            return Err(disk.damaged(&format!("it ends before write {marked}, which the disk had: newest records are lost")));
+        }
+        disk.mark().raise(synced);
         disk.log_id = disk.identify()?;
+        // What was recovered is on the disk, under a manifest of its own: that counts from now on.
+        disk.sync()?;
         Ok(disk)
+    }
+
+    fn mark(&self) -> std::sync::MutexGuard<'_, Mark> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Checks the format and tells the log id; a new log gets both.
@@ -105,6 +130,9 @@ impl Disk {
             None => {
                 if self.db.full_iterator(rocksdb::IteratorMode::Start).next().is_some() {
                     return Err(foreign(&self.path));
+                }
+                if self.db.full_iterator_cf(self.records()?, rocksdb::IteratorMode::Start).next().is_some() {
+                    return Err(self.damaged("it holds records, but no topics"));
                 }
                 // RocksDB draws an identity for each new database; ours is kept beside the data, whatever becomes of that file.
                 let identity = self.db.get_db_identity().map_err(|error| self.error(&error))?;
@@ -166,16 +194,37 @@ impl Disk {
         Ok(topics)
     }
 
-    pub(super) fn write(&self, batch: WriteBatch) -> Result<(), LogError> {
-        let mut options = WriteOptions::default();
-        options.set_sync(self.sync);
-        self.db.write_opt(batch, &options).map_err(|error| self.error(&error))
+    /// The last offset that a batch of the partition can hold; none without a batch.
+    pub(super) fn last_offset(&self, topic: u32, partition: i32) -> Result<Option<i64>, LogError> {
+        let highest = record_key(topic, partition, i64::MAX);
+        let mut batches = self.db.raw_iterator_cf(self.records()?);
+        batches.seek_for_prev(highest);
+        let last = batches.key().filter(|key| key.starts_with(&highest[..8])).and_then(offset_of);
+        batches.status().map_err(|error| self.error(&error))?;
+        Ok(last)
     }
 
-    pub(super) fn write_synced(&self, batch: WriteBatch) -> Result<(), LogError> {
+    pub(super) fn write(&self, batch: WriteBatch) -> Result<(), LogError> {
+        if self.sync {
+            return self.write_synced(batch);
+        }
+        self.db.write(batch).map_err(|error| self.error(&error))?;
+        self.mark().follow().map_err(|error| self.unmarked(&error))
+    }
+
+    /// The batch, and everything written before it, survives a loss of power when this returns.
+    pub(super) fn write_synced(&self, mut batch: WriteBatch) -> Result<(), LogError> {
+        let mut mark = self.mark();
+        let number = mark.number() + 1;
+        batch.put(b"M", number.to_be_bytes());
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        self.db.write_opt(batch, &options).map_err(|error| self.error(&error))
+        self.db.write_opt(batch, &options).map_err(|error| self.error(&error))?;
+        mark.advance(number).map_err(|error| self.unmarked(&error))
+    }
+
+    fn unmarked(&self, error: &std::io::Error) -> LogError {
+        LogError::Unavailable(format!("{}: {error}; check the disk's space and health", self.path.join(mark::FILE).display()))
     }
 
     /// Whether writes work: after a failed one RocksDB may refuse all of them.
@@ -187,7 +236,7 @@ impl Disk {
 
     /// Everything written so far survives a loss of power when this returns.
     pub(super) fn sync(&self) -> Result<(), LogError> {
-        self.db.flush_wal(true).map_err(|error| self.error(&error))
+        self.write_synced(WriteBatch::default())
     }
 
     /// Frees the files that hold nothing but record keys in `from..=to`.
@@ -220,12 +269,23 @@ impl Disk {
     }
 }
 
+/// A log that was closed is on the disk as a whole.
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Nobody is left to be told; what could not be synced is what a crash leaves.
+        let _ = self.sync();
+    }
+}
+
 fn database_options() -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
-    // What a crash left of the write-ahead log is taken up to the first torn entry: whole transactions, in order.
+    // What a crash left of the write-ahead log is taken up to the first torn entry: whole transactions, in order. A loss of power may
+    // tear it anywhere behind the last sync, so that is no damage; that nothing synced is missing is for `mark` to tell.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_paranoid_checks(true);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
     options.set_max_open_files(512);
     options.set_keep_log_file_num(4);

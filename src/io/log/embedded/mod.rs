@@ -3,6 +3,8 @@
 //! Owns a directory, which one process at a time can open. A transaction is one `WriteBatch` over its records, the next offsets
 //! and the group's offsets, with the write-ahead log on: a process that dies in whatever moment leaves whole transactions, and
 //! all that were acknowledged. A loss of power may take the newest ones, still whole and in order, unless `sync` is set.
+//! Damaged files: opening or reading fails and names the directory. What lay behind the last sync (a commit with `sync`, a flush, a
+//! close) may be missing as after a loss of power, for the two cannot be told apart; nothing else may.
 //! Never speaks to a network, and never interprets a record's bytes.
 //!
 //! In reading order: `batch` (the bytes of records), `disk` (RocksDB and its keys), `catalog` (topics), `groups` (who may
@@ -24,7 +26,7 @@ pub use upkeep::Upkeep;
 
 use super::{Appender, EventLog, GroupMember, LogError, Reader, TopicDescription, TopicPartition};
 use catalog::{Catalog, Partition, Rules, Topic};
-use disk::{Disk, TopicRow, first_offset_key, next_offset_key, topic_key};
+use disk::{Disk, TopicRow, compacted_key, first_offset_key, next_offset_key, topic_key};
 use ledger::Ledger;
 use member::{EmbeddedAppender, EmbeddedMember, EmbeddedReader};
 use rocksdb::WriteBatch;
@@ -74,14 +76,37 @@ impl EmbeddedLog {
 }
 
 fn load_topic(disk: &Disk, name: &str, row: TopicRow) -> Result<Topic, LogError> {
-    let rules = Rules::parse(name, &row.settings)?;
+    let rules = Rules::parse(name, &row.settings).map_err(|error| disk.damaged(&error.to_string()))?;
+    if !(1..=catalog::PARTITIONS_MAX).contains(&row.partitions) {
+        return Err(disk.damaged(&format!("topic {name} has {} partitions", row.partitions)));
+    }
     let mut partitions = Vec::new();
     for number in 0..row.partitions {
         let first = disk.offset(&first_offset_key(row.id, number))?.unwrap_or(0);
         let next = disk.offset(&next_offset_key(row.id, number))?.unwrap_or(0);
-        partitions.push(Partition::new(first, next));
+        check_ends(disk, (name, number), (first, next), disk.last_offset(row.id, number)?, rules.compact)?;
+        let compacted = disk.offset(&compacted_key(row.id, number))?.unwrap_or(0);
+        partitions.push(Partition::new(first, next, compacted));
     }
     Ok(Topic::new(name, row, rules, partitions))
+}
+
+/// The records of a partition and its offsets are written together, but lie in different files: should one of these be gone, records would
+/// come back under offsets that are given anew, or be missing without a word. Compaction may take the last ones. What is missing
+/// in between is found by who reads (`cursor`).
+fn check_ends(
+    disk: &Disk,
+    (topic, partition): (&str, i32),
+    (first, next): (i64, i64),
+    last: Option<i64>,
+    compacts: bool,
+) -> Result<(), LogError> {
+    let end = last.map_or(0, |last| last.saturating_add(1));
+    let is_whole = if compacts || first == next { end <= next } else { end == next };
+    if (0..=next).contains(&first) && next < i64::MAX / 2 && is_whole {
+        return Ok(());
+    }
+    Err(disk.damaged(&format!("{topic}-{partition} has offsets {first} to {next}, but records up to {end}")))
 }
 
 impl EventLog for EmbeddedLog {
@@ -133,7 +158,7 @@ impl EventLog for EmbeddedLog {
         }
         ledger.disk.write_synced(write)?;
         for (name, (row, rules)) in created {
-            let partitions = (0..row.partitions).map(|_| Partition::new(0, 0)).collect();
+            let partitions = (0..row.partitions).map(|_| Partition::new(0, 0, 0)).collect();
             ledger.catalog.insert(Topic::new(name, row, rules, partitions));
         }
         drop(held);

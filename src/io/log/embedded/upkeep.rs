@@ -7,7 +7,7 @@
 use super::super::{LogError, Record, TopicPartition};
 use super::batch::{BatchReader, BatchWriter, Entry, newest_timestamp_ms};
 use super::catalog::{Cleaned, Partition, Topic};
-use super::disk::{Disk, first_offset_key, offset_of, record_key};
+use super::disk::{Disk, compacted_key, first_offset_key, offset_of, record_key};
 use super::ledger::{BATCH_BYTES, Ledger};
 use bytes::Bytes;
 use rocksdb::WriteBatch;
@@ -65,7 +65,7 @@ impl Site<'_> {
             if newest_timestamp_ms(batch).map_err(|damage| self.disk.damaged_batch(&self.at, damage))? >= limit_ms {
                 break;
             }
-            first = offset_of(key).unwrap_or(first - 1) + 1;
+            first = offset_of(key).ok_or_else(|| self.disk.damaged("a record key is too short"))? + 1;
             batches.next();
         }
         batches.status().map_err(|error| self.disk.error(&error))?;
@@ -75,8 +75,12 @@ impl Site<'_> {
         let mut write = WriteBatch::default();
         write.delete_range_cf(self.disk.records()?, self.key(old), self.key(first));
         write.put(first_offset_key(self.topic.id, self.at.partition), first.to_be_bytes());
-        self.disk.write(write)?;
+        // Before it is true: a reader may find records that are no longer promised, and must not miss any that are.
         self.partition.first.store(first, Ordering::Release);
+        if let Err(error) = self.disk.write(write) {
+            self.partition.first.store(old, Ordering::Release);
+            return Err(error);
+        }
         self.disk.drop_files(self.key(old), self.key(first - 1))?;
         Ok(first - old)
     }
@@ -97,6 +101,10 @@ impl Site<'_> {
                 newest.get(&key[..]) == Some(&record.offset) && (record.value.is_some() || record.timestamp_ms >= limit_ms)
             }
         };
+        let mut write = WriteBatch::default();
+        write.put(compacted_key(self.topic.id, self.at.partition), to.to_be_bytes());
+        self.disk.write(write)?;
+        self.partition.compacted.store(to, Ordering::Release);
         let mut rewriter = Rewriter { site: self, batch: BatchWriter::new(), sources: Vec::new(), changed: false };
         let (mut kept, mut dropped) = (0, 0);
         self.each_batch(to, |key, bytes, records| {
