@@ -16,6 +16,7 @@ mod lag;
 mod psp;
 mod dlq;
 mod reset;
+mod state;
 mod run;
 mod replay;
 mod replay_sink;
@@ -69,6 +70,9 @@ enum Command {
     Dlq(dlq::Command),
     /// Remove the local state of this instance; it is rebuilt from the changelog topics
     Reset(reset::Options),
+    /// Compare the local state with its changelog topics; the router must not be running on it
+    #[command(subcommand)]
+    State(state::Command),
     /// Completions for a shell
     Completions { shell: Shell },
 }
@@ -123,6 +127,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Command::Psp(command) => psp::run(&context, &command),
         Command::Dlq(command) => dlq::run(&context, command),
         Command::Reset(options) => reset::run(&context, &options),
+        Command::State(command) => state::run(&context, &command),
         Command::Config(_) | Command::Demo(_) | Command::Completions { .. } => Ok(Verdict::Done),
     }
 }

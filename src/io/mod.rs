@@ -4,6 +4,7 @@
 
 pub mod topics;
 pub mod codec;
+pub mod failpoint;
 pub mod log;
 pub mod store;
 pub mod history;

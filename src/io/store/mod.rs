@@ -12,6 +12,7 @@ pub use batch::StateBatch;
 
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteOptions};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -140,6 +141,34 @@ impl StateStore {
         Ok(postcard::from_bytes(&bytes).ok())
     }
 
+    /// Partitions of which this store holds entries or a position.
+    pub fn partitions(&self, store: StoreName) -> Result<Vec<i32>, StoreError> {
+        let mut found = BTreeSet::new();
+        let mut from = prefix(store.id(), 0).to_vec();
+        // From one partition's first key to the next one's: entries are not read.
+        while let Some((partition, behind)) = self.next_partition(store.id(), &from)? {
+            found.insert(partition);
+            from = behind;
+        }
+        let mut from = prefix(POSITIONS, 0).to_vec();
+        while let Some((partition, behind)) = self.next_partition(POSITIONS, &from)? {
+            if self.position(Shard::new(store, partition))?.is_some() {
+                found.insert(partition);
+            }
+            from = behind;
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// The partition of the first key of this store at or behind `from`, and where the next partition begins.
+    fn next_partition(&self, store: u8, from: &[u8]) -> Result<Option<(i32, Vec<u8>)>, StoreError> {
+        let Some(entry) = self.db.iterator(IteratorMode::From(from, Direction::Forward)).next() else { return Ok(None) };
+        let (key, _) = entry.map_err(|error| self.failed(&error))?;
+        let Some((&id, bytes)) = key.get(..5).and_then(<[u8]>::split_first) else { return Ok(None) };
+        let partition = bytes.try_into().map(i32::from_be_bytes).unwrap_or_default();
+        Ok((id == store).then(|| end_of(prefix(id, partition)).map(|behind| (partition, behind))).flatten())
+    }
+
     /// Writes all of the batch or nothing of it; it survives the end of the process, however it ends.
     pub fn write(&self, batch: StateBatch) -> Result<(), StoreError> {
         self.db.write_opt(batch.into_inner(), &WriteOptions::default()).map_err(|error| self.failed(&error))
@@ -155,7 +184,11 @@ impl StateStore {
     }
 
     fn failed(&self, error: &rocksdb::Error) -> StoreError {
-        StoreError::Failed { path: self.path.clone(), detail: error.to_string() }
+        let (path, detail) = (self.path.clone(), error.to_string());
+        match error.kind() {
+            rocksdb::ErrorKind::Corruption => StoreError::Damaged { path, detail },
+            _ => StoreError::Failed { path, detail },
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use super::shared::Shared;
 use super::stats_task::StatsTask;
 use super::status::{Status, TaskState};
 use super::{Clock, Limits, TaskError};
+use crate::io::failpoint;
 use crate::io::log::{EventLog, GroupMember, LogError, Polled, Position, Record, TopicDescription, TopicPartition};
 use crate::io::store::{Shard, StoreName};
 use crate::io::topics::{self, PlanOptions};
@@ -186,6 +187,9 @@ impl TaskGroup {
         if outcome.is_err() {
             // Records are read again from the last commit; what the group said is not said again.
             polled.retain(|event| matches!(event, Polled::Assigned(_) | Polled::Revoked(_)));
+        }
+        if !polled.is_empty() {
+            failpoint::pass("after-poll");
         }
         let mut records = 0;
         for event in polled.drain(..) {

@@ -12,6 +12,7 @@ use super::errors::{Meaning, code_of, configuration, meaning};
 use super::fetcher::{Bell, Fetcher, poll_until};
 use super::properties::{self, Role};
 use super::transactor::{self, Transactor};
+use crate::io::failpoint;
 use crate::io::log::{GroupMember, LogError, Polled, Position, TopicPartition, Txn, Written};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -33,8 +34,10 @@ impl ConsumerContext for Context<Membership> {
     fn rebalance(&self, membership: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = named(list);
         let (outcome, change) = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            failpoint::pass("rebalance-assigned");
             (membership.assign(&TopicPartitionList::new()), Polled::Assigned(partitions))
         } else {
+            failpoint::pass("rebalance-revoked");
             (membership.unassign(), Polled::Revoked(partitions))
         };
         if let Err(error) = outcome {
