@@ -1,15 +1,15 @@
 //! Brings the local state of partitions to where their changelogs stand, before anything is processed.
 //!
 //! Owns the decision what local state is worth: it is rolled forward from its own position; it is wiped only when it belongs
-//! to another log, another partition count or another format, or lies ahead of its changelog; where the changelog cannot make up for
-//! it, nothing is started. Reads changelogs, writes the
-//! store, and never processes an event.
+//! to another log, another partition count or another format, or lies ahead of its changelog; where the changelog cannot make up
+//! for it, nothing is started. Reads changelogs, writes the store, and never processes an event.
 
 use super::TaskError;
 use super::entity_cache::FORMAT;
 use crate::io::failpoint;
-use crate::io::log::{LogError, Polled, Position, Reader, Record, TopicPartition};
+use crate::io::log::{EventLog, LogError, Polled, Position, Reader, Record, TopicPartition};
 use crate::io::store::{Shard, ShardPosition, StateBatch, StateStore, StoreError};
+use crate::io::topics::TopicNames;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -40,6 +40,11 @@ enum Worth {
     /// What is missing here is missing in the changelog too: records were deleted from it, which compaction never does to the
     /// last word on a key. Going on would be going on with a state that never was.
     Lost(&'static str),
+}
+
+/// Whose state it is: of this cluster, and of the system of this prefix on it.
+pub(super) fn log_id_of(log: &dyn EventLog, names: &TopicNames) -> Result<String, LogError> {
+    Ok(format!("{}/{}", log.log_id()?, names.full("")))
 }
 
 impl Restore {

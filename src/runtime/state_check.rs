@@ -5,6 +5,7 @@
 
 use super::TaskError;
 use super::entity_cache::FORMAT;
+use super::restore::log_id_of;
 use super::shared::changelog_of;
 use crate::io::log::{EventLog, LogError, Polled, Position, TopicDescription, TopicPartition};
 use crate::io::store::{Shard, ShardPosition, StateStore, StoreName};
@@ -52,7 +53,7 @@ struct Told {
 /// Checks every shard that the store holds anything of. No process may be working on them.
 pub fn check_state(store: &StateStore, log: &dyn EventLog, names: &TopicNames) -> Result<Vec<ShardReport>, TaskError> {
     let known = log.topics(&[])?;
-    let log_id = log.log_id()?;
+    let log_id = log_id_of(log, names)?;
     let mut reports = Vec::new();
     for name in StoreName::ALL {
         let topic = names.full(changelog_of(name));

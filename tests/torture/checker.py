@@ -40,7 +40,7 @@ class Tail:
             message = self.consumer.poll(0.2)
             if message is None:
                 # An end that was told before is not told again while nothing arrives.
-                if time.time() - quiet > 1.0:
+                if time.time() - quiet > 0.5:
                     break
                 continue
             quiet = time.time()

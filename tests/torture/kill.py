@@ -58,6 +58,7 @@ class Run:
         begun, other = time.time(), None
         while process.poll() is None and time.time() - begun < CYCLE_S:
             self.traffic.burst(dice.randint(1, BURST))
+            time.sleep(dice.uniform(0.05, 0.3))
             if point == "rebalance-revoked" and other is None and router.get(process, "/readyz")[0] == 200:
                 other = router.start("two", wait=False, env=self.env)
         if process.poll() is None:

@@ -24,7 +24,7 @@ MUTANTS = {
 def noticed(broken, make_router, seed):
     points, tells = MUTANTS[broken]
     run = Run(make_router, seed, env={"SMARTROUTER_BROKEN": broken})
-    run.traffic.burst(40)
+    run.traffic.burst(60)
     for point in points:
         if point == "wiped":
             first = run.router.start(env=run.env)
@@ -36,11 +36,12 @@ def noticed(broken, make_router, seed):
         deadline = time.time() + 60
         while process.poll() is None and time.time() < deadline:
             run.traffic.burst(5)
+            time.sleep(0.2)
         if process.poll() is None:
             return [f"{broken}: {point} was not passed"]
     run.router.start(env=run.env)
     run.traffic.burst(60)
-    found = checker.violations(run.router, run.traffic, patience=10)
+    found = checker.violations(run.router, run.traffic, patience=6)
     if not any(sentence.startswith(tells) for sentence in found):
         return [f"the checker does not notice {broken}: it says {found}"]
     return []

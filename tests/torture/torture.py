@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 
-MODULES = ("kill", "mutants")
+MODULES = ("kill", "mutants", "disk")
 CYCLES_PER_RUN = 10
 
 

@@ -37,6 +37,8 @@ session_timeout_ms = 6000
 ENDS = ((60, "APPROVED", None), (14, "DECLINED", "51"), (8, "DECLINED", "54"), (4, "DECLINED", "96"), (5, "ERROR", "500"), (2, "ERROR", "x9"),
         (3, "TIMEOUT", "timeout"))
 CUSTOMERS = 60
+# From the first event to the last, so that a late outcome is still waited for and nothing lies in the future.
+RUN_MS_MAX = OUTCOME_WAIT_MS + 20 * 60_000
 PARTITIONS = 4
 
 
@@ -63,6 +65,7 @@ class Traffic:
 
     def pass_time(self, ms):
         self.at = max(self.at + ms, self.begun_at + int((time.time() - self.begun) * 1000))
+        assert self.at < self.begun_at + RUN_MS_MAX, "a run too long for its windows, and for its outcomes to be waited for"
 
     # Sending.
 
@@ -123,7 +126,7 @@ class Traffic:
 
     def one(self):
         dice = self.dice
-        self.pass_time(dice.choice((5, 50, 300, 300)))
+        self.pass_time(dice.choice((5, 20, 60, 150)))
         payment = self.payment()
         key = payment["customer_id"] or payment["payment_id"]
         if dice.random() < 0.08:
@@ -144,7 +147,7 @@ class Traffic:
 
     def attempt(self, payment, key, number):
         dice = self.dice
-        self.pass_time(dice.choice((10, 100, 700)))
+        self.pass_time(dice.choice((10, 60, 250)))
         psp = "amex" if payment["card"]["brand"] == "AMEX" else dice.choice(PSPS)
         record = {"payment": payment, "attempt_id": f"a{number}-{payment['payment_id']}", "attempt_number": number, "psp_id": psp, "attempted_at": self.at}
         fate = dice.random()

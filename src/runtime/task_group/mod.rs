@@ -13,7 +13,7 @@ mod ownership;
 
 use super::inbox::{self, Input, Pending};
 use super::payment_task::{Handling, PaymentTask};
-use super::restore::Restore;
+use super::restore::{Restore, log_id_of};
 use super::shared::Shared;
 use super::stats_task::StatsTask;
 use super::status::{Status, TaskState};
@@ -139,7 +139,7 @@ impl TaskGroup {
         let name = format!("group-{slot}");
         let inputs: Vec<String> = INPUTS.iter().map(|base| shared.topics.full(base)).collect();
         let partitions = check_topics(&shared, &log.topics(&[])?)?;
-        let log_id = log.log_id()?;
+        let log_id = log_id_of(log.as_ref(), shared.topics.names())?;
         let member = log.member(&limits.group, &format!("{}-{slot}", limits.instance), &inputs)?;
         status.add_group(&name);
         Ok(Self {
