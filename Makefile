@@ -4,12 +4,13 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/smartrouter/ta
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 KAFKA_PORT ?= 9092
 
-.PHONY: help demo build test bench lint audit kafka-up kafka-down
+.PHONY: help demo build test torture bench lint audit kafka-up kafka-down
 
 help:
 	@echo 'make demo        an outage and what the router makes of it, in about a minute, without any server'
 	@echo 'make build       the binary: $$CARGO_TARGET_DIR/debug/smartrouter'
 	@echo 'make test        all tests, with a broker of their own (or the one at KAFKA_BOOTSTRAP=host:port)'
+	@echo 'make torture     exactly once under fire: 500 kills, mutants, damaged disks, and a table (CYCLES=..., SEED=...)'
 	@echo 'make bench       benchmarks (optimised build: the first one takes a while)'
 	@echo 'make lint        format, clippy, documentation links'
 	@echo 'make audit       licences, sources, duplicate versions and known vulnerabilities of dependencies'
@@ -26,6 +27,10 @@ build:
 test:
 	@scripts/setup.sh build kafka python
 	scripts/test.sh
+
+torture:
+	@scripts/setup.sh build kafka python
+	scripts/torture.sh --cycles $(or $(CYCLES),500) $(if $(SEED),--seed $(SEED))
 
 bench:
 	@scripts/setup.sh build

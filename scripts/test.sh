@@ -24,16 +24,8 @@ if [ -z "${KAFKA_BOOTSTRAP:-}" ] && ! scripts/kafka/kafka.sh status "$port" > /d
 SMARTROUTER_TEST_KAFKA=$(scripts/kafka/kafka.sh start "$port" | tail -n1)
 export SMARTROUTER_TEST_KAFKA SMARTROUTER_REQUIRE_KAFKA=1
 
-# The clients that the wire format is tested with: not ours, so that a mistake of ours cannot agree with itself.
-venv=$cache/venv
-wanted=$(cat tests/interop/requirements.txt)
-if [ "$(cat "$venv/.installed" 2> /dev/null)" != "$wanted" ]; then
-  rm -rf "$venv"
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/interop/requirements.txt
-  echo "$wanted" > "$venv/.installed"
-fi
-export SMARTROUTER_TEST_PYTHON=$venv/bin/python
+SMARTROUTER_TEST_PYTHON=$(scripts/python.sh)
+export SMARTROUTER_TEST_PYTHON
 
 cargo test --doc --features failpoints
 cargo test --test '*' --features failpoints

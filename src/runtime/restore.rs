@@ -1,8 +1,8 @@
 //! Brings the local state of partitions to where their changelogs stand, before anything is processed.
 //!
 //! Owns the decision what local state is worth: it is rolled forward from its own position; it is wiped only when it belongs
-//! to another log, another partition count or another format, or lies ahead of its changelog; where the changelog cannot make up
-//! for it, nothing is started. Reads changelogs, writes the store, and never processes an event.
+//! to another log or another format, or lies ahead of its changelog; where the changelog cannot make up for it (records were deleted
+//! from it, or the number of partitions changed), nothing is started. Reads changelogs, writes the store, and never processes an event.
 
 use super::TaskError;
 use super::entity_cache::FORMAT;
@@ -40,6 +40,9 @@ enum Worth {
     /// What is missing here is missing in the changelog too: records were deleted from it, which compaction never does to the
     /// last word on a key. Going on would be going on with a state that never was.
     Lost(&'static str),
+    /// Written under another number of partitions: keys are in other partitions now, what is known of them is not, and no changelog
+    /// tells where it belongs.
+    Moved(i32),
 }
 
 /// Whose state it is: of this cluster, and of the system of this prefix on it.
@@ -71,6 +74,7 @@ impl Restore {
             let start = match worth(local.as_ref(), &expected, bounds) {
                 Worth::RollForward(offset) => Position::At(offset),
                 Worth::Lost(why) => return Err(lost(at, bounds.0, why).into()),
+                Worth::Moved(before) => return Err(moved(at, before, expected.partitions).into()),
                 Worth::Rebuild(why) => {
                     tracing::info!(
                         store = shard.store.as_str(),
@@ -159,6 +163,14 @@ fn lost(at: &TopicPartition, first: i64, why: &str) -> LogError {
     ))
 }
 
+fn moved(at: &TopicPartition, before: i32, now: i32) -> LogError {
+    LogError::Refused(format!(
+        "{} had {before} partitions when its state was written, and has {now} now: its keys moved to other partitions without what is \
+         known of them; use topics of their own (--topic-prefix) for another number of partitions",
+        at.topic
+    ))
+}
+
 /// `bounds`: first offset of the changelog that is still there, and the offset behind its last record, settled or not.
 fn worth(local: Option<&ShardPosition>, expected: &ShardPosition, bounds: (i64, i64)) -> Worth {
     let (first, end) = bounds;
@@ -167,7 +179,7 @@ fn worth(local: Option<&ShardPosition>, expected: &ShardPosition, bounds: (i64, 
     if local.log_id != expected.log_id {
         rebuild("it belongs to another log")
     } else if local.partitions != expected.partitions {
-        rebuild("the number of partitions changed")
+        Worth::Moved(local.partitions)
     } else if local.format != expected.format {
         rebuild("its format is another version's")
     } else if local.changelog_offset > end {
@@ -214,12 +226,13 @@ mod tests {
             ("ahead", local(&|p| p.changelog_offset = 101), false),
             ("older than the start", local(&|p| p.changelog_offset = 9), false),
         ];
-        let whole = worth(None, &expected, (0, 100));
-        assert_eq!(whole, Worth::Rebuild("none is here"), "from a changelog that is whole");
+        assert_eq!(worth(None, &expected, (0, 100)), Worth::Rebuild("none is here"), "from a changelog that is whole");
+        assert_eq!(worth(local(&|p| p.partitions = 8).as_ref(), &expected, (0, 100)), Worth::Moved(8), "no changelog knows where to");
         for (name, local, kept) in rows {
             let worth = worth(local.as_ref(), &expected, (10, 100));
             assert_eq!(matches!(worth, Worth::RollForward(_)), kept, "{name}: {worth:?}");
-            assert_eq!(matches!(worth, Worth::Lost(_)), !kept, "{name}: nobody has the deleted records: {worth:?}");
+            let refused = matches!(worth, Worth::Lost(_) | Worth::Moved(_));
+            assert_eq!(refused, !kept, "{name}: nobody has the deleted records: {worth:?}");
         }
     }
 }

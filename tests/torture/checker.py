@@ -174,6 +174,16 @@ def windows(router, traffic):
     return told[:12]
 
 
+def replay(router, traffic):
+    """The windows of the router under fire are those of an engine that was left in peace."""
+    expected, told = reference.replayed(router, traffic), []
+    for key, state in newest_states(read(router, "psp.states")).items():
+        found = state["windows"]["last_24h"]
+        if key[1] != "ALL" and found != expected.get(key):
+            told.append(f"replay: {'/'.join(key)} has {found}, a replay of the same events {expected.get(key)}")
+    return told[:SHOWN_MAX]
+
+
 def millis(at):
     return at if isinstance(at, int) else round(at.timestamp() * 1000)
 
@@ -219,7 +229,7 @@ def offsets(router, traffic):
             for (topic, partition), end in sorted(traffic.ends.items()) if committed.get((topic, partition)) != end]
 
 
-CHECKS = (decisions, feedback, windows, transitions, dead_letters, offsets)
+CHECKS = (decisions, feedback, windows, replay, transitions, dead_letters, offsets)
 
 
 # State.
@@ -286,6 +296,6 @@ def violations(router, traffic, patience=WAIT_S):
             told.append(f"an orderly stop ended with {status}: {pathlib.Path(process.log_path).read_text()[-300:]}")
     for check in CHECKS:
         told += check(router, traffic)
-    directories = [path.parent for path in sorted(router.dir.glob("*/store")) if path.parent.name != "again"]
+    directories = [path.parent for path in sorted(router.dir.glob("*/store")) if path.parent.name not in ("again", "replayed")]
     return told + states(router, directories)
 

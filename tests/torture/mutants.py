@@ -28,7 +28,7 @@ def noticed(broken, make_router, seed):
     for point in points:
         if point == "wiped":
             first = run.router.start(env=run.env)
-            time.sleep(1)
+            run.router.until(lambda: all(row["lag"] == 0 for row in run.router.json("lag")), "all is read", first)
             run.router.kill(first)
             shutil.rmtree(run.router.dir / "one")
             continue
