@@ -179,7 +179,6 @@ impl TaskGroup {
         self.status.turned(&self.name);
         self.pace();
         self.wake_rested();
-        self.turn_restore()?;
         let timeout = self.poll_timeout(wait);
         let mut polled = std::mem::take(&mut self.polled);
         polled.clear();
@@ -198,6 +197,8 @@ impl TaskGroup {
         }
         self.polled = polled;
         outcome?;
+        // After the poll: a restore that fails again and again must not keep us from hearing what the group says.
+        self.turn_restore()?;
         self.apply_back_pressure()?;
         self.process()?;
         let committed = self.is_commit_due() && self.commit()?;

@@ -21,7 +21,7 @@ use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Role of the membership's client: it collects what rebalances bring.
 #[derive(Default)]
@@ -69,6 +69,8 @@ struct Open {
     seat: Seat,
     bell: Arc<Bell>,
     assigned: BTreeSet<TopicPartition>,
+    /// When it began to wait for the group's answer to a join; none while it has one.
+    joining_since: Option<Instant>,
     /// By turn; absent after a failure, until `recover` makes a new one.
     transactors: [Option<Transactor>; 2],
     turn: usize,
@@ -145,6 +147,7 @@ impl KafkaMember {
             seat,
             bell,
             assigned: BTreeSet::new(),
+            joining_since: Some(Instant::now()),
             transactors,
             turn: 0,
             fenced: false,
@@ -174,14 +177,22 @@ impl Open {
         if let Some(Err(error)) = self.membership.poll(Duration::ZERO) {
             self.judge(&error)?;
         }
+        // librdkafka waits for the answer to a join as long as the slowest member may take, minutes, also on a connection that is dead.
+        if self.joining_since.is_some_and(|since| since.elapsed() >= self.options.join_max()) {
+            self.join_again("it did not answer a join")?;
+        }
         let changes = std::mem::take(&mut *lock(&self.membership.context().role.changes));
         let any = !changes.is_empty();
         // The caller gets to know all changes, whatever fails after them.
         out.extend(changes.iter().cloned());
         for change in &changes {
             match change {
-                Polled::Assigned(partitions) => self.assigned.extend(partitions.iter().cloned()),
+                Polled::Assigned(partitions) => {
+                    self.joining_since = None;
+                    self.assigned.extend(partitions.iter().cloned());
+                }
                 Polled::Revoked(partitions) => {
+                    self.joining_since = self.joining_since.or_else(|| Some(Instant::now()));
                     self.assigned.retain(|at| !partitions.contains(at));
                     self.fetcher.stop(partitions)?;
                 }
@@ -221,8 +232,9 @@ impl Open {
                 return Err(error);
             }
         }
-        tracing::warn!(group = %self.seat.group, instance = %self.seat.instance, "the group dropped this member, joining again: {reason}");
+        tracing::warn!(group = %self.seat.group, instance = %self.seat.instance, "joining the group again: {reason}");
         self.membership = self.seat.join(&self.options, &self.producers.reach, &self.bell)?;
+        self.joining_since = Some(Instant::now());
         // Told with the next changes, before what the new membership brings.
         let lost: Vec<TopicPartition> = self.assigned.iter().cloned().collect();
         if !lost.is_empty() {
