@@ -36,6 +36,10 @@ cases! {
     disk_changelog_cut
     disk_state_of_another_system
     disk_full
+    network_in_short
+    zombies_asleep_in_a_commit_in_short
+    zombies_coming_and_going_in_short
+    load_in_short
 }
 
 fn seed() -> String {

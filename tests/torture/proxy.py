@@ -8,6 +8,7 @@ Kinds of faults:
     refuse       answers with an error in the broker's place; the broker never sees the request
     belie        passes the request on, and answers with an error in place of the broker's own reply
     lose_reply   passes the request on; its reply is never told
+    hold         holds the request, and all behind it on its connection, for `seconds`: it arrives late
     delay_reply  holds the reply, and all behind it on its connection, for `seconds`
     lose         neither passes the request on nor answers it
     cut_before   closes the connection instead of passing the request on
@@ -20,6 +21,7 @@ import dataclasses
 import random
 import struct
 import threading
+import typing
 
 from wire import KEYS, Request
 
@@ -33,6 +35,8 @@ class Fault:
     times: int = 1
     skip: int = 0
     seconds: float = 0.0
+    # Called at each strike.
+    then: typing.Callable = None
     # Instead: every request is struck with this probability, until the fault is taken away.
     chance: float = 0.0
 
@@ -68,6 +72,11 @@ class Proxy:
         self.thread.start()
 
     async def listen(self):
+        try:
+            _, writer = await asyncio.open_connection(*self.upstream)
+            writer.close()
+        except OSError as error:
+            raise RuntimeError(f"no second listener at port {self.upstream[1]}: scripts/kafka/kafka.sh starts a broker that has one") from error
         self.server = await asyncio.start_server(self.accept, *self.place, limit=2**20)
 
     # For tests, from their own thread.
@@ -150,6 +159,10 @@ class Proxy:
         self.seen[(request.name, request.version)] += 1
         fault = self.strike(request)
         kind = fault.kind if fault else "pass"
+        if fault and fault.then:
+            fault.then()
+        if kind == "hold":
+            await asyncio.sleep(fault.seconds)
         if kind == "cut_before":
             return False
         if kind == "black_hole":
@@ -157,7 +170,7 @@ class Proxy:
         elif kind == "refuse":
             await write_frame(link.client[1], request.refusal(fault.error, self.place))
         elif kind != "lose":
-            if fault:
+            if fault and kind != "hold":
                 link.struck[request.correlation] = (fault, request)
             await write_frame(link.broker[1], request.frame)
         return True

@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 
-MODULES = ("kill", "mutants", "disk")
+MODULES = ("kill", "mutants", "disk", "network", "zombies", "load")
 CYCLES_PER_RUN = 10
 
 
