@@ -220,8 +220,14 @@ impl Worker {
                 Ok(job) => {
                     let outcome = self.transact(&job);
                     let failed = outcome.is_err();
+                    let may_hang = matches!(outcome, Err(LogError::Unsettled(_)));
                     if job.reply.send(outcome).is_err() || failed {
-                        return self.abort();
+                        // An answer that is still awaited, and fails to come after an abort, makes librdkafka end the whole process. Who
+                        // has this transactional id next settles it.
+                        if !may_hang {
+                            self.abort();
+                        }
+                        return;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.serve(),
