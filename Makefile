@@ -5,12 +5,13 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 KAFKA_PORT ?= 9092
 FUZZ_SECONDS ?= 300
 
-.PHONY: help demo build test bench fuzz lint audit kafka-up kafka-down
+.PHONY: help demo build test torture bench fuzz lint audit kafka-up kafka-down
 
 help:
 	@echo 'make demo        an outage and what the router makes of it, in about a minute, without any server'
 	@echo 'make build       the binary: $$CARGO_TARGET_DIR/debug/smartrouter'
 	@echo 'make test        all tests, with a broker of their own (or the one at KAFKA_BOOTSTRAP=host:port)'
+	@echo 'make torture     exactly once under fire: 500 kills, mutants, damaged disks, and a table (CYCLES=..., SEED=...)'
 	@echo 'make bench       how fast it is, against goals: one table, about half an hour (BENCH=drain: only that one)'
 	@echo 'make fuzz        a million records, then libFuzzer on each target for FUZZ_SECONDS=$(FUZZ_SECONDS) seconds'
 	@echo 'make lint        format, clippy, documentation links'
@@ -28,6 +29,10 @@ build:
 test:
 	@scripts/setup.sh build kafka python
 	scripts/test.sh
+
+torture:
+	@scripts/setup.sh build kafka python
+	scripts/torture.sh --cycles $(or $(CYCLES),500) $(if $(SEED),--seed $(SEED))
 
 bench:
 	@scripts/setup.sh build kafka

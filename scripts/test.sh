@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# All tests: first what needs nothing, then what needs a broker and a Python client.
+# All tests: first what needs nothing, then what needs a broker and a Python client. One build for all of them, with the moments at which
+# tests end the process.
 # Starts a broker on a port of its own and stops it again, whatever happens; with KAFKA_BOOTSTRAP=host:port it uses that one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,23 +17,15 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 # One compilation, before the broker runs and takes memory.
-cargo test --quiet --no-run
-cargo test --lib --bins
+cargo test --quiet --no-run --features failpoints
+cargo test --lib --bins --features failpoints
 
 if [ -z "${KAFKA_BOOTSTRAP:-}" ] && ! scripts/kafka/kafka.sh status "$port" > /dev/null 2>&1; then started=yes; fi
 SMARTROUTER_TEST_KAFKA=$(scripts/kafka/kafka.sh start "$port" | tail -n1)
 export SMARTROUTER_TEST_KAFKA SMARTROUTER_REQUIRE_KAFKA=1
 
-# The clients that the wire format is tested with: not ours, so that a mistake of ours cannot agree with itself.
-venv=$cache/venv
-wanted=$(cat tests/interop/requirements.txt)
-if [ "$(cat "$venv/.installed" 2> /dev/null)" != "$wanted" ]; then
-  rm -rf "$venv"
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/interop/requirements.txt
-  echo "$wanted" > "$venv/.installed"
-fi
-export SMARTROUTER_TEST_PYTHON=$venv/bin/python
+SMARTROUTER_TEST_PYTHON=$(scripts/python.sh)
+export SMARTROUTER_TEST_PYTHON
 
-cargo test --doc
-cargo test --test '*'
+cargo test --doc --features failpoints
+cargo test --test '*' --features failpoints

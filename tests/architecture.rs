@@ -54,7 +54,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap_complete", &["main", "cli"]),
     ("comfy_table", &["main", "cli"]),
     ("indicatif", &["main", "cli"]),
-    ("signal_hook", &["main", "cli"]),
+    ("signal_hook", &["main", "cli", "io::failpoint"]),
 ];
 
 const PURE_LAYERS: &[&str] = &["domain", "engine"];

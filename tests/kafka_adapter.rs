@@ -327,7 +327,7 @@ fn a_broker_that_restarts_loses_and_doubles_nothing() {
     if bootstrap().is_none() {
         return;
     }
-    let port = std::env::var("SMARTROUTER_TEST_KAFKA_RESTART_PORT").unwrap_or_else(|_| "19394".to_owned());
+    let port = std::env::var("SMARTROUTER_TEST_KAFKA_RESTART_PORT").unwrap_or_else(|_| "19396".to_owned());
     let broker = OwnBroker { port };
     let case = Case::new(broker.script(&["start"]));
     let (input, out, group) = (case.topic("input", 1), case.topic("out", 1), case.name("group"));

@@ -4,8 +4,9 @@
 #        kafka.sh stop [PORT] [--clean]   end the broker that `start` started; --clean wipes its data
 #        kafka.sh status [PORT]           print host:port if it answers, else exit 3
 #        kafka.sh tool CLASS ARG…         one of Kafka's own tools: TopicCommand, ConsoleConsumer, ConsoleProducer, ConsumerGroupCommand …
-# PORT+1 is taken by the controller. Everything lands in $SMARTROUTER_KAFKA_DIR (default ~/.cache/smartrouter/kafka): jars in lib/,
-# data and log by port. With KAFKA_BOOTSTRAP=host:port set, that broker is used: nothing is started or stopped.
+# PORT+1 is taken by the controller, PORT+2 by a second listener, which tells its clients to come to PORT+3: there a proxy can stand.
+# Everything lands in $SMARTROUTER_KAFKA_DIR (default ~/.cache/smartrouter/kafka): jars in lib/, data and log by port. With
+# KAFKA_BOOTSTRAP=host:port set, that broker is used: nothing is started or stopped.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 dir=${SMARTROUTER_KAFKA_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/smartrouter/kafka}
@@ -53,8 +54,8 @@ jars() {
 
 launch() {
   mkdir -p "$home"
-  sed -e "s|@PORT@|$port|" -e "s|@CONTROLLER_PORT@|$((port + 1))|" -e "s|@DATA@|$home/data|" \
-    "$here/server.properties.in" > "$home/server.properties"
+  sed -e "s|@PORT@|$port|" -e "s|@CONTROLLER_PORT@|$((port + 1))|" -e "s|@PROXIED_PORT@|$((port + 2))|" \
+    -e "s|@PROXY_PORT@|$((port + 3))|" -e "s|@DATA@|$home/data|" "$here/server.properties.in" > "$home/server.properties"
   if [ ! -f "$home/data/meta.properties" ]; then
     local id
     id=$(java "$log4j" -cp "$dir/lib/*" kafka.tools.StorageTool random-uuid)
@@ -69,7 +70,7 @@ launch() {
 start() {
   jars
   if ! own_pid > /dev/null; then
-    for p in "$port" $((port + 1)); do
+    for p in "$port" $((port + 1)) $((port + 2)); do
       ! answers 127.0.0.1 "$p" || fail "port $p is taken by another program: give another one, 'kafka.sh start PORT'"
     done
     launch

@@ -16,6 +16,7 @@ mod lag;
 mod psp;
 mod dlq;
 mod reset;
+mod state;
 mod run;
 mod replay;
 mod replay_sink;
@@ -72,6 +73,9 @@ enum Command {
     Bench(bench::Options),
     /// Remove the local state of this instance; it is rebuilt from the changelog topics
     Reset(reset::Options),
+    /// Compare the local state with its changelog topics; the router must not be running on it
+    #[command(subcommand)]
+    State(state::Command),
     /// Completions for a shell
     Completions { shell: Shell },
 }
@@ -127,6 +131,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Command::Dlq(command) => dlq::run(&context, command),
         Command::Bench(options) => bench::run(&context, &cli.globals, &options),
         Command::Reset(options) => reset::run(&context, &options),
+        Command::State(command) => state::run(&context, &command),
         Command::Config(_) | Command::Demo(_) | Command::Completions { .. } => Ok(Verdict::Done),
     }
 }

@@ -5,6 +5,7 @@
 pub mod topics;
 mod mark;
 pub mod codec;
+pub mod failpoint;
 pub mod log;
 pub mod store;
 pub mod history;

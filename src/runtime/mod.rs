@@ -5,7 +5,7 @@
 //! task group stepped by hand, in event time, for the demo, replay and tests.
 //!
 //! Reading order: `task_group` (the loop and the commit) → `inbox` and `input_order` (what comes next) → `payment_task` and
-//! `stats_task` (one partition's work) → `staged` and `entity_cache` (what waits for the commit) → `restore` → `global_table`.
+//! `stats_task` (one partition's work) → `staged` and `entity_cache` (what waits for the commit) → `restore` and `state_check` → `global_table`.
 
 mod clock;
 mod task_group;
@@ -16,6 +16,7 @@ mod stats_task;
 mod staged;
 mod entity_cache;
 mod restore;
+mod state_check;
 pub mod global_table;
 mod shared;
 mod live;
@@ -26,6 +27,7 @@ pub use clock::Clock;
 pub use entity_cache::EntityError;
 pub use live::{Live, Stop};
 pub use shared::{Names, Shared};
+pub use state_check::{ShardReport, check_state};
 pub use stepped::Engine;
 pub use task_group::Progress;
 

@@ -16,6 +16,7 @@ use crate::domain::{EpochMs, PspId};
 use crate::engine::payment::{CountedResult, CustomerState, Effects, Event, PaymentState, observe};
 use crate::engine::policy::{DecideInput, decide};
 use crate::engine::window::TILE_MS;
+use crate::io::failpoint;
 use crate::io::log::Record;
 use crate::io::store::{Shard, StoreName};
 use crate::telemetry;
@@ -219,6 +220,9 @@ impl PaymentTask {
             counter!(telemetry::DUPLICATES, "topic" => topic_label(pending.input)).increment(1);
         }
         for result in effects.results {
+            if result.tally.timeouts > 0 && failpoint::is_broken("timeout-counted-twice") {
+                self.count(result.clone());
+            }
             self.count(result);
         }
         for feedback in &effects.feedback {
@@ -243,6 +247,9 @@ impl PaymentTask {
         for (psp_id, by_segment) in std::mem::take(&mut self.deltas) {
             let tally = |((segment, tile_start), tally)| SegmentTally { segment, tile_start, tally };
             let delta = StatsDelta { psp_id, watermark, tallies: by_segment.into_iter().map(tally).collect() };
+            if failpoint::is_broken("delta-lost") {
+                continue;
+            }
             self.staged.emit(shared, delta.psp_id.as_str(), &delta, None)?;
         }
         let (staged, shard) = (&mut self.staged, self.payments_shard);

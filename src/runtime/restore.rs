@@ -1,13 +1,15 @@
 //! Brings the local state of partitions to where their changelogs stand, before anything is processed.
 //!
 //! Owns the decision what local state is worth: it is rolled forward from its own position; it is wiped only when it belongs
-//! to another log, another partition count or another format, or lies ahead of its changelog. Reads changelogs, writes the
-//! store, and never processes an event.
+//! to another log or another format, or lies ahead of its changelog; where the changelog cannot make up for it (records were deleted
+//! from it, or the number of partitions changed), nothing is started. Reads changelogs, writes the store, and never processes an event.
 
 use super::TaskError;
 use super::entity_cache::FORMAT;
-use crate::io::log::{LogError, Polled, Position, Reader, Record, TopicPartition};
+use crate::io::failpoint;
+use crate::io::log::{EventLog, LogError, Polled, Position, Reader, Record, TopicPartition};
 use crate::io::store::{Shard, ShardPosition, StateBatch, StateStore, StoreError};
+use crate::io::topics::TopicNames;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -35,6 +37,17 @@ const RECORDS_PER_TURN: usize = 5_000;
 enum Worth {
     RollForward(i64),
     Rebuild(&'static str),
+    /// What is missing here is missing in the changelog too: records were deleted from it, which compaction never does to the
+    /// last word on a key. Going on would be going on with a state that never was.
+    Lost(&'static str),
+    /// Written under another number of partitions: keys are in other partitions now, what is known of them is not, and no changelog
+    /// tells where it belongs.
+    Moved(i32),
+}
+
+/// Whose state it is: of this cluster, and of the system of this prefix on it.
+pub(super) fn log_id_of(log: &dyn EventLog, names: &TopicNames) -> Result<String, LogError> {
+    Ok(format!("{}/{}", log.log_id()?, names.full("")))
 }
 
 impl Restore {
@@ -60,6 +73,8 @@ impl Restore {
             let local = store.position(shard)?;
             let start = match worth(local.as_ref(), &expected, bounds) {
                 Worth::RollForward(offset) => Position::At(offset),
+                Worth::Lost(why) => return Err(lost(at, bounds.0, why).into()),
+                Worth::Moved(before) => return Err(moved(at, before, expected.partitions).into()),
                 Worth::Rebuild(why) => {
                     tracing::info!(
                         store = shard.store.as_str(),
@@ -88,7 +103,9 @@ impl Restore {
             match polled {
                 Polled::Record(record) => {
                     let Some(&shard) = self.waiting.get(&record.at) else { continue };
-                    apply(&mut batch, shard, record);
+                    if !failpoint::is_broken("restore-skips-a-record") {
+                        apply(&mut batch, shard, record);
+                    }
                     reached.insert(shard, record.offset + 1);
                     self.applied += 1;
                 }
@@ -110,6 +127,7 @@ impl Restore {
         }
         if !batch.is_empty() {
             store.write(batch)?;
+            failpoint::pass("during-restore");
         }
         for at in done {
             self.waiting.remove(&at);
@@ -137,20 +155,37 @@ fn partitions_of(partitions: &BTreeMap<Shard, i32>, shard: Shard) -> i32 {
     partitions.get(&shard).copied().unwrap_or_default()
 }
 
+fn lost(at: &TopicPartition, first: i64, why: &str) -> LogError {
+    LogError::Refused(format!(
+        "the records of {at} below offset {first} were deleted, and the local state cannot stand in for them ({why}): start the \
+         instance whose state directory still has them; to go on without them, delete and create the topic {}",
+        at.topic
+    ))
+}
+
+fn moved(at: &TopicPartition, before: i32, now: i32) -> LogError {
+    LogError::Refused(format!(
+        "{} had {before} partitions when its state was written, and has {now} now: its keys moved to other partitions without what is \
+         known of them; use topics of their own (--topic-prefix) for another number of partitions",
+        at.topic
+    ))
+}
+
 /// `bounds`: first offset of the changelog that is still there, and the offset behind its last record, settled or not.
 fn worth(local: Option<&ShardPosition>, expected: &ShardPosition, bounds: (i64, i64)) -> Worth {
-    let Some(local) = local else { return Worth::Rebuild("none is here") };
     let (first, end) = bounds;
+    let rebuild = if first > 0 { Worth::Lost } else { Worth::Rebuild };
+    let Some(local) = local else { return rebuild("none is here") };
     if local.log_id != expected.log_id {
-        Worth::Rebuild("it belongs to another log")
+        rebuild("it belongs to another log")
     } else if local.partitions != expected.partitions {
-        Worth::Rebuild("the number of partitions changed")
+        Worth::Moved(local.partitions)
     } else if local.format != expected.format {
-        Worth::Rebuild("its format is another version's")
+        rebuild("its format is another version's")
     } else if local.changelog_offset > end {
-        Worth::Rebuild("it is ahead of its changelog")
+        rebuild("it is ahead of its changelog")
     } else if local.changelog_offset < first {
-        Worth::Rebuild("it is older than its changelog's start")
+        rebuild("it is older than its changelog's start")
     } else {
         Worth::RollForward(local.changelog_offset)
     }
@@ -191,9 +226,13 @@ mod tests {
             ("ahead", local(&|p| p.changelog_offset = 101), false),
             ("older than the start", local(&|p| p.changelog_offset = 9), false),
         ];
+        assert_eq!(worth(None, &expected, (0, 100)), Worth::Rebuild("none is here"), "from a changelog that is whole");
+        assert_eq!(worth(local(&|p| p.partitions = 8).as_ref(), &expected, (0, 100)), Worth::Moved(8), "no changelog knows where to");
         for (name, local, kept) in rows {
             let worth = worth(local.as_ref(), &expected, (10, 100));
             assert_eq!(matches!(worth, Worth::RollForward(_)), kept, "{name}: {worth:?}");
+            let refused = matches!(worth, Worth::Lost(_) | Worth::Moved(_));
+            assert_eq!(refused, !kept, "{name}: nobody has the deleted records: {worth:?}");
         }
     }
 }

@@ -35,6 +35,15 @@ impl Shared {
     }
 }
 
+/// The topic of a store's changelog, without prefix.
+pub(super) fn changelog_of(store: StoreName) -> &'static str {
+    match store {
+        StoreName::Payments => topics::PAYMENTS_CHANGELOG,
+        StoreName::Customers => topics::CUSTOMERS_CHANGELOG,
+        StoreName::Psps => topics::PSPS_CHANGELOG,
+    }
+}
+
 /// Full names of topics, shared instead of formatted for each record.
 pub struct Names {
     topics: TopicNames,
@@ -60,11 +69,7 @@ impl Names {
     }
 
     pub(super) fn changelog(&self, store: StoreName) -> String {
-        self.topics.full(match store {
-            StoreName::Payments => topics::PAYMENTS_CHANGELOG,
-            StoreName::Customers => topics::CUSTOMERS_CHANGELOG,
-            StoreName::Psps => topics::PSPS_CHANGELOG,
-        })
+        self.topics.full(changelog_of(store))
     }
 
     pub(super) fn names(&self) -> &TopicNames {

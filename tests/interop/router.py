@@ -76,13 +76,13 @@ class Router:
         assert status == 0, (words, status, err)
         return json.loads(out.strip().splitlines()[-1])
 
-    def start(self, instance="one", bootstrap=None, state=None, wait=True):
+    def start(self, instance="one", bootstrap=None, state=None, wait=True, env={}):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             admin = f"127.0.0.1:{probe.getsockname()[1]}"
         log = open(self.dir / f"{instance}.log", "ab")
         words = [self.binary, *self.words(instance, bootstrap, state), "--admin-addr", admin, "run"]
-        process = subprocess.Popen(words, stdout=log, stderr=log)
+        process = subprocess.Popen(words, stdout=log, stderr=log, env=os.environ | env)
         process.admin, process.log_path = admin, log.name
         self.processes.append(process)
         if wait:

@@ -13,6 +13,7 @@ pub use batch::StateBatch;
 use crate::io::mark::{self, Mark};
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteOptions};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -157,6 +158,34 @@ impl StateStore {
         let Some(bytes) = self.db.get(shard.position_key()).map_err(|error| self.failed(&error))? else { return Ok(None) };
         // A position that cannot be read says as little as none: the shard is then rebuilt.
         Ok(postcard::from_bytes(&bytes).ok())
+    }
+
+    /// Partitions of which this store holds entries or a position.
+    pub fn partitions(&self, store: StoreName) -> Result<Vec<i32>, StoreError> {
+        let mut found = BTreeSet::new();
+        let mut from = prefix(store.id(), 0).to_vec();
+        // From one partition's first key to the next one's: entries are not read.
+        while let Some((partition, behind)) = self.next_partition(store.id(), &from)? {
+            found.insert(partition);
+            from = behind;
+        }
+        let mut from = prefix(POSITIONS, 0).to_vec();
+        while let Some((partition, behind)) = self.next_partition(POSITIONS, &from)? {
+            if self.position(Shard::new(store, partition))?.is_some() {
+                found.insert(partition);
+            }
+            from = behind;
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// The partition of the first key of this store at or behind `from`, and where the next partition begins.
+    fn next_partition(&self, store: u8, from: &[u8]) -> Result<Option<(i32, Vec<u8>)>, StoreError> {
+        let Some(entry) = self.db.iterator(IteratorMode::From(from, Direction::Forward)).next() else { return Ok(None) };
+        let (key, _) = entry.map_err(|error| self.failed(&error))?;
+        let Some((&id, bytes)) = key.get(..5).and_then(<[u8]>::split_first) else { return Ok(None) };
+        let partition = bytes.try_into().map(i32::from_be_bytes).unwrap_or_default();
+        Ok((id == store).then(|| end_of(prefix(id, partition)).map(|behind| (partition, behind))).flatten())
     }
 
     /// Writes all of the batch or nothing of it; it survives the end of the process, however it ends.

@@ -4,7 +4,8 @@ use super::super::TaskError;
 use super::super::entity_cache::FORMAT;
 use super::super::staged::{Change, Staged};
 use super::{Stage, TaskGroup};
-use crate::io::log::{LogError, Output, TopicPartition, Txn};
+use crate::io::failpoint;
+use crate::io::log::{LogError, Output, TopicPartition, Txn, Written};
 use crate::io::store::{Shard, ShardPosition, StateBatch};
 use crate::telemetry;
 use metrics::{counter, histogram};
@@ -31,10 +32,12 @@ impl TaskGroup {
         for change in staged.changes {
             batch.put(change.shard, &change.key, change.value.as_deref());
             let at = changelogs.entry(change.shard).or_insert_with(|| self.changelog_of(change.shard));
-            outputs.push(changelog_record(at, change));
+            if !failpoint::is_broken("changelog-record-left-out") {
+                outputs.push(changelog_record(at, change));
+            }
         }
         let records = outputs.len();
-        let written = self.member.commit(Txn { outputs, input_offsets: staged.offsets })?;
+        let written = self.transact(Txn { outputs, input_offsets: staged.offsets })?;
         for (&shard, at) in &changelogs {
             let changelog_offset =
                 *written.get(at).ok_or_else(|| LogError::Unsettled(format!("no offset was acknowledged for {at}")))?;
@@ -42,7 +45,9 @@ impl TaskGroup {
             let format = FORMAT;
             batch.set_position(shard, &ShardPosition { log_id: self.log_id.clone(), partitions, format, changelog_offset })?;
         }
+        failpoint::pass("before-store-write");
         self.shared.store.write(batch)?;
+        failpoint::pass("after-store-write");
         counter!(telemetry::COMMITS).increment(1);
         counter!(telemetry::RECORDS_WRITTEN).increment(records as u64);
         histogram!(telemetry::BATCH_RECORDS).record(self.records_since_commit as f64);
@@ -50,6 +55,21 @@ impl TaskGroup {
         self.positions.extend(offsets);
         self.after_commit();
         Ok(true)
+    }
+
+    fn transact(&mut self, mut txn: Txn) -> Result<Written, LogError> {
+        // Two mistakes that a test makes on purpose.
+        if failpoint::is_broken("offsets-before-outputs") {
+            self.member.commit(Txn { outputs: Vec::new(), input_offsets: txn.input_offsets.clone() })?;
+        }
+        if failpoint::is_broken("outputs-not-in-transaction") {
+            let (changelog, outputs) = txn.outputs.into_iter().partition(|output| output.partition.is_some());
+            txn.outputs = changelog;
+            let mut appender = self.log.appender()?;
+            appender.append(outputs)?;
+            appender.flush()?;
+        }
+        self.member.commit(txn)
     }
 
     fn flush(&mut self) -> Result<Staged, TaskError> {

@@ -13,11 +13,12 @@ mod ownership;
 
 use super::inbox::{self, Input, Pending};
 use super::payment_task::{Handling, PaymentTask};
-use super::restore::Restore;
+use super::restore::{Restore, log_id_of};
 use super::shared::Shared;
 use super::stats_task::StatsTask;
 use super::status::{Status, TaskState};
 use super::{Clock, Limits, TaskError};
+use crate::io::failpoint;
 use crate::io::log::{EventLog, GroupMember, LogError, Polled, Position, Record, TopicDescription, TopicPartition};
 use crate::io::store::{Shard, StoreName};
 use crate::io::topics::{self, PlanOptions};
@@ -138,7 +139,7 @@ impl TaskGroup {
         let name = format!("group-{slot}");
         let inputs: Vec<String> = INPUTS.iter().map(|base| shared.topics.full(base)).collect();
         let partitions = check_topics(&shared, &log.topics(&[])?)?;
-        let log_id = log.log_id()?;
+        let log_id = log_id_of(log.as_ref(), shared.topics.names())?;
         let member = log.member(&limits.group, &format!("{}-{slot}", limits.instance), &inputs)?;
         status.add_group(&name);
         Ok(Self {
@@ -178,7 +179,6 @@ impl TaskGroup {
         self.status.turned(&self.name);
         self.pace();
         self.wake_rested();
-        self.turn_restore()?;
         let timeout = self.poll_timeout(wait);
         let mut polled = std::mem::take(&mut self.polled);
         polled.clear();
@@ -187,6 +187,9 @@ impl TaskGroup {
             // Records are read again from the last commit; what the group said is not said again.
             polled.retain(|event| matches!(event, Polled::Assigned(_) | Polled::Revoked(_)));
         }
+        if !polled.is_empty() {
+            failpoint::pass("after-poll");
+        }
         let mut records = 0;
         for event in polled.drain(..) {
             records += usize::from(matches!(event, Polled::Record(_)));
@@ -194,6 +197,8 @@ impl TaskGroup {
         }
         self.polled = polled;
         outcome?;
+        // After the poll: a restore that fails again and again must not keep us from hearing what the group says.
+        self.turn_restore()?;
         self.apply_back_pressure()?;
         self.process()?;
         let committed = self.is_commit_due() && self.commit()?;

@@ -6,6 +6,7 @@ use super::super::restore::{Changelogs, Restore};
 use super::super::stats_task::StatsTask;
 use super::super::status::TaskState;
 use super::{Stage, TaskGroup, TaskId, check_topics};
+use crate::io::failpoint;
 use crate::io::log::{Position, TopicPartition};
 use crate::io::store::Shard;
 use crate::telemetry;
@@ -75,6 +76,7 @@ impl TaskGroup {
         histogram!(telemetry::RESTORE_SECONDS).record(seconds);
         tracing::info!(group = self.name, records = applied, seconds, "state restored");
         self.restore = None;
+        failpoint::pass("after-restore");
         self.open_restored()
     }
 

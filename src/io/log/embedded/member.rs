@@ -2,6 +2,7 @@
 //!
 //! Owns what a member was told (its term, its partitions). Never writes by itself: `ledger` does, under the groups' lock.
 
+use super::super::super::failpoint;
 use super::super::{Appender, GroupMember, LogError, Output, Polled, Position, Reader, TopicPartition, Txn, Written};
 use super::cursor::{Cursor, Cursors};
 use super::disk::group_key;
@@ -139,7 +140,10 @@ impl GroupMember for EmbeddedMember {
                 self.group
             ))),
             _ => {
-                self.ledger.write(&mut held, &txn.outputs, Some((&self.group, &txn.input_offsets))).map_err(|error| match error {
+                failpoint::pass("before-commit");
+                let written = self.ledger.write(&mut held, &txn.outputs, Some((&self.group, &txn.input_offsets)));
+                failpoint::pass("after-commit");
+                written.map_err(|error| match error {
                     LogError::Unavailable(detail) => LogError::Unsettled(detail),
                     other => other,
                 })

@@ -12,6 +12,7 @@ use super::errors::{Meaning, code_of, configuration, meaning};
 use super::fetcher::{Bell, Fetcher, poll_until};
 use super::properties::{self, Role};
 use super::transactor::{self, Transactor};
+use crate::io::failpoint;
 use crate::io::log::{GroupMember, LogError, Polled, Position, TopicPartition, Txn, Written};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -20,7 +21,7 @@ use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Role of the membership's client: it collects what rebalances bring.
 #[derive(Default)]
@@ -33,8 +34,10 @@ impl ConsumerContext for Context<Membership> {
     fn rebalance(&self, membership: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = named(list);
         let (outcome, change) = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            failpoint::pass("rebalance-assigned");
             (membership.assign(&TopicPartitionList::new()), Polled::Assigned(partitions))
         } else {
+            failpoint::pass("rebalance-revoked");
             (membership.unassign(), Polled::Revoked(partitions))
         };
         if let Err(error) = outcome {
@@ -66,6 +69,8 @@ struct Open {
     seat: Seat,
     bell: Arc<Bell>,
     assigned: BTreeSet<TopicPartition>,
+    /// When it began to wait for the group's answer to a join; none while it has one.
+    joining_since: Option<Instant>,
     /// By turn; absent after a failure, until `recover` makes a new one.
     transactors: [Option<Transactor>; 2],
     turn: usize,
@@ -142,6 +147,7 @@ impl KafkaMember {
             seat,
             bell,
             assigned: BTreeSet::new(),
+            joining_since: Some(Instant::now()),
             transactors,
             turn: 0,
             fenced: false,
@@ -171,14 +177,22 @@ impl Open {
         if let Some(Err(error)) = self.membership.poll(Duration::ZERO) {
             self.judge(&error)?;
         }
+        // librdkafka waits for the answer to a join as long as the slowest member may take, minutes, also on a connection that is dead.
+        if self.joining_since.is_some_and(|since| since.elapsed() >= self.options.join_max()) {
+            self.join_again("it did not answer a join")?;
+        }
         let changes = std::mem::take(&mut *lock(&self.membership.context().role.changes));
         let any = !changes.is_empty();
         // The caller gets to know all changes, whatever fails after them.
         out.extend(changes.iter().cloned());
         for change in &changes {
             match change {
-                Polled::Assigned(partitions) => self.assigned.extend(partitions.iter().cloned()),
+                Polled::Assigned(partitions) => {
+                    self.joining_since = None;
+                    self.assigned.extend(partitions.iter().cloned());
+                }
                 Polled::Revoked(partitions) => {
+                    self.joining_since = self.joining_since.or_else(|| Some(Instant::now()));
                     self.assigned.retain(|at| !partitions.contains(at));
                     self.fetcher.stop(partitions)?;
                 }
@@ -218,8 +232,9 @@ impl Open {
                 return Err(error);
             }
         }
-        tracing::warn!(group = %self.seat.group, instance = %self.seat.instance, "the group dropped this member, joining again: {reason}");
+        tracing::warn!(group = %self.seat.group, instance = %self.seat.instance, "joining the group again: {reason}");
         self.membership = self.seat.join(&self.options, &self.producers.reach, &self.bell)?;
+        self.joining_since = Some(Instant::now());
         // Told with the next changes, before what the new membership brings.
         let lost: Vec<TopicPartition> = self.assigned.iter().cloned().collect();
         if !lost.is_empty() {

@@ -65,6 +65,11 @@ impl KafkaOptions {
         Duration::from_millis(self.commit_watchdog_ms.into())
     }
 
+    /// A join that has no answer for so long is begun anew. That disturbs nobody: the member has a name, and the group knows it by that.
+    fn join_max(&self) -> Duration {
+        Duration::from_millis(self.session_timeout_ms.into()) * 3
+    }
+
     fn answer_timeout(&self) -> Duration {
         Duration::from_millis(self.answer_timeout_ms.into())
     }

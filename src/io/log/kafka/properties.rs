@@ -77,6 +77,7 @@ pub(super) fn of(role: Role<'_>, options: &KafkaOptions) -> ClientConfig {
         // A broker that comes back is found within a second.
         ("reconnect.backoff.ms", "50"),
         ("reconnect.backoff.max.ms", "1000"),
+        ("socket.connection.setup.timeout.ms", SILENCE_MS_MAX),
     ] {
         config.set(key, value);
     }
@@ -88,8 +89,17 @@ pub(super) fn of(role: Role<'_>, options: &KafkaOptions) -> ClientConfig {
     config
 }
 
+/// A connection that does not answer for so long is given up. What lies between us and a broker may forget a connection without telling
+/// anybody; with librdkafka's own minute, an instance would fetch nothing for as long.
+const SILENCE_MS_MAX: &str = "10000";
+
 /// What we think best where the user says nothing.
 fn advised(role: Role<'_>, options: &KafkaOptions, config: &mut ClientConfig) {
+    match role {
+        // librdkafka goes by the transaction's time-out here.
+        Role::Transactions { .. } => {}
+        _ => _ = config.set("socket.timeout.ms", SILENCE_MS_MAX),
+    }
     match role {
         Role::Tool | Role::GroupTool { .. } => {}
         Role::Membership { .. } => {
@@ -197,6 +207,24 @@ mod tests {
         for (key, expected) in rows {
             assert_eq!(is_secret(key), expected, "{key}");
         }
+    }
+
+    #[test]
+    fn a_silent_connection_is_given_up_long_before_librdkafkas_minute() {
+        let options = KafkaOptions::default();
+        let roles = [
+            Role::Tool,
+            Role::GroupTool { group: "g" },
+            Role::Membership { group: "g", instance: "i" },
+            Role::Fetch { group: "g" },
+        ];
+        for role in roles {
+            let config = of(role, &options);
+            assert_eq!(config.get("socket.timeout.ms"), Some(SILENCE_MS_MAX), "{role:?}");
+            assert_eq!(config.get("socket.connection.setup.timeout.ms"), Some(SILENCE_MS_MAX), "{role:?}");
+        }
+        // A transaction's time-out may be shorter, and librdkafka refuses what is longer.
+        assert_eq!(of(Role::Transactions { id: "t" }, &options).get("socket.timeout.ms"), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::KafkaOptions;
 use super::context::{Context, Reach, lock};
 use super::errors::{Meaning, code_of, configuration, meaning};
 use super::properties::{self, Role};
+use crate::io::failpoint;
 use crate::io::log::{LogError, Output, TopicPartition, Txn, Written};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -219,8 +220,14 @@ impl Worker {
                 Ok(job) => {
                     let outcome = self.transact(&job);
                     let failed = outcome.is_err();
+                    let may_hang = matches!(outcome, Err(LogError::Unsettled(_)));
                     if job.reply.send(outcome).is_err() || failed {
-                        return self.abort();
+                        // An answer that is still awaited, and fails to come after an abort, makes librdkafka end the whole process. Who
+                        // has this transactional id next settles it.
+                        if !may_hang {
+                            self.abort();
+                        }
+                        return;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.serve(),
@@ -282,9 +289,11 @@ impl Worker {
         let Job { txn, metadata, end, deadline, .. } = job;
         let deadline = *deadline;
         self.producer.begin_transaction().map_err(|e| broken(&e))?;
+        failpoint::pass("before-produce");
         let slots = self.produce(&txn.outputs, deadline)?;
         // Offsets that are sent while records are still on their way collide with them at the coordinator: waiting here is faster.
         self.settle_deliveries(deadline)?;
+        failpoint::pass("after-produce");
         if let Some(metadata) = metadata {
             let mut offsets = TopicPartitionList::with_capacity(txn.input_offsets.len());
             for (at, offset) in &txn.input_offsets {
@@ -292,7 +301,9 @@ impl Worker {
                 offsets.add_partition_offset(&at.topic, at.partition, offset).map_err(|e| broken(&e))?;
             }
             self.producer.send_offsets_to_transaction(&offsets, metadata, left(deadline)).map_err(|e| broken(&e))?;
+            failpoint::pass("after-offsets");
         }
+        failpoint::pass("before-commit");
         let outcome = match end {
             End::Commit => self.producer.commit_transaction(left(deadline)),
             End::Abort => self.producer.abort_transaction(left(deadline)),
@@ -301,6 +312,7 @@ impl Worker {
             let requires_abort = matches!(&error, KafkaError::Transaction(e) if e.txn_requires_abort());
             Broken { indefinite: !requires_abort, ..broken(&error) }
         })?;
+        failpoint::pass("after-commit");
         let tally = lock(&self.producer.context().role.0);
         Ok(slots.into_iter().map(|(at, slot)| (at, tally.written[slot])).collect())
     }

@@ -1,0 +1,192 @@
+//! Whether local state is what its changelog says: the check behind `smartrouter state check`.
+//!
+//! Owns the comparison of one shard with its changelog up to the shard's own position. Changes nothing, restores nothing, and never
+//! shows a value. Memory: per entry of one shard its key and 16 bytes.
+
+use super::TaskError;
+use super::entity_cache::FORMAT;
+use super::restore::log_id_of;
+use super::shared::changelog_of;
+use crate::io::log::{EventLog, LogError, Polled, Position, TopicDescription, TopicPartition};
+use crate::io::store::{Shard, ShardPosition, StateStore, StoreName};
+use crate::io::topics::TopicNames;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+/// What was found of one shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShardReport {
+    pub store: &'static str,
+    pub partition: i32,
+    pub entries: u64,
+    /// Over all entries in the order of their keys: two shards of the same content have the same one.
+    pub sha256: String,
+    /// All changelog records below this offset are in. Absent: the shard does not know what it stands for, and is rebuilt.
+    pub changelog_offset: Option<i64>,
+    /// Offset behind the changelog's last record: what lies between is rolled forward at the next start.
+    pub changelog_end: i64,
+    pub equal: bool,
+    /// What is wrong. Absent when nothing is.
+    pub difference: Option<String>,
+}
+
+const RECORDS_PER_POLL: usize = 5_000;
+const POLL: Duration = Duration::from_millis(500);
+/// A changelog that says nothing for this long does not answer.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+const KEY_CHARS_MAX: usize = 80;
+
+type ValueHash = [u8; 16];
+
+/// What a changelog says about its keys.
+#[derive(Default)]
+struct Told {
+    /// By key: the newest value below the shard's position.
+    values: BTreeMap<Vec<u8>, ValueHash>,
+    /// Keys with records at or behind the position: compaction may have taken the older ones away.
+    newer: BTreeSet<Vec<u8>>,
+}
+
+/// Checks every shard that the store holds anything of. No process may be working on them.
+pub fn check_state(store: &StateStore, log: &dyn EventLog, names: &TopicNames) -> Result<Vec<ShardReport>, TaskError> {
+    let known = log.topics(&[])?;
+    let log_id = log_id_of(log, names)?;
+    let mut reports = Vec::new();
+    for name in StoreName::ALL {
+        let topic = names.full(changelog_of(name));
+        for partition in store.partitions(name)? {
+            let shard = Shard::new(name, partition);
+            let (entries, sha256) = fingerprint(store, shard)?;
+            let position = store.position(shard)?;
+            let mut report = ShardReport {
+                store: name.as_str(),
+                partition,
+                entries,
+                sha256,
+                changelog_offset: position.as_ref().map(|position| position.changelog_offset),
+                changelog_end: 0,
+                equal: false,
+                difference: None,
+            };
+            report.difference = match stands_for(position.as_ref(), &log_id, &topic, &known) {
+                Err(why) => Some(why),
+                Ok(offset) => compare(store, log, (shard, &TopicPartition::new(&topic, partition)), offset, &mut report)?,
+            };
+            report.equal = report.difference.is_none();
+            reports.push(report);
+        }
+    }
+    Ok(reports)
+}
+
+/// The offset up to which the shard claims to hold this changelog; or why it does not.
+fn stands_for(
+    position: Option<&ShardPosition>,
+    log_id: &str,
+    topic: &str,
+    known: &[TopicDescription],
+) -> Result<i64, String> {
+    let Some(position) = position else { return Err("entries without a position: it is rebuilt".to_owned()) };
+    let partitions = known.iter().find(|it| it.name == topic).map_or(0, |it| it.partitions);
+    if position.log_id != log_id {
+        return Err("it belongs to another log: it is rebuilt".to_owned());
+    }
+    if position.partitions != partitions {
+        return Err(format!("written when {topic} had {} partitions, now it has {partitions}", position.partitions));
+    }
+    if position.format != FORMAT {
+        return Err("its format is another version's: it is rebuilt".to_owned());
+    }
+    Ok(position.changelog_offset)
+}
+
+fn fingerprint(store: &StateStore, shard: Shard) -> Result<(u64, String), TaskError> {
+    let (mut entries, mut hash) = (0, Sha256::new());
+    store.scan(shard, b"", |key, value| {
+        entries += 1;
+        for part in [key, value] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        ControlFlow::Continue(())
+    })?;
+    let hex = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((entries, hex))
+}
+
+fn compare(
+    store: &StateStore,
+    log: &dyn EventLog,
+    (shard, at): (Shard, &TopicPartition),
+    offset: i64,
+    report: &mut ShardReport,
+) -> Result<Option<String>, TaskError> {
+    let (first, end) = log.reader()?.bounds(at)?;
+    report.changelog_end = end;
+    if offset > end {
+        return Ok(Some(format!("it is ahead of its changelog, which ends at {end}")));
+    }
+    if offset < first {
+        return Ok(Some(format!("it is older than its changelog's start, {first}: it is rebuilt")));
+    }
+    let mut told = read(log, at, offset, end)?;
+    let mut difference: Option<(Vec<u8>, &str)> = None;
+    store.scan(shard, b"", |key, value| {
+        let expected = told.values.remove(key);
+        if expected == Some(hash_of(value)) || told.newer.contains(key) {
+            return ControlFlow::Continue(());
+        }
+        let what = if expected.is_some() { "has another value" } else { "is in the store only" };
+        difference = Some((key.to_vec(), what));
+        ControlFlow::Break(())
+    })?;
+    // In the order of keys, what is left before the first difference was not in the store.
+    let missing = told.values.keys().find(|key| !told.newer.contains(*key));
+    let missing = missing.filter(|key| difference.as_ref().is_none_or(|(found, _)| *key < found));
+    let first = missing.map(|key| (key.clone(), "is in the changelog only")).or(difference);
+    Ok(first.map(|(key, what)| format!("key {} {what}", shortened(&key))))
+}
+
+fn read(log: &dyn EventLog, at: &TopicPartition, position: i64, end: i64) -> Result<Told, TaskError> {
+    let mut told = Told::default();
+    let mut reader = log.reader()?;
+    reader.assign(&[(at.clone(), Position::Beginning)])?;
+    let (mut polled, mut heard) = (Vec::new(), Instant::now());
+    loop {
+        reader.poll(&mut polled, RECORDS_PER_POLL, POLL)?;
+        if !polled.is_empty() {
+            heard = Instant::now();
+        } else if heard.elapsed() > SILENCE_MAX {
+            return Err(LogError::Unavailable(format!("{at} was not read to its end")).into());
+        }
+        for event in polled.drain(..) {
+            match event {
+                Polled::Record(record) => {
+                    let Some(key) = record.key.map(|key| key.to_vec()) else { continue };
+                    match record.value {
+                        _ if record.offset >= position => drop(told.newer.insert(key)),
+                        Some(value) => drop(told.values.insert(key, hash_of(&value))),
+                        None => drop(told.values.remove(&key)),
+                    }
+                }
+                Polled::End { offset, .. } if offset >= end => return Ok(told),
+                Polled::End { .. } | Polled::Assigned(_) | Polled::Revoked(_) => {}
+            }
+        }
+    }
+}
+
+fn hash_of(value: &[u8]) -> ValueHash {
+    let mut hash = ValueHash::default();
+    hash.copy_from_slice(&Sha256::digest(value)[..16]);
+    hash
+}
+
+/// Keys are ids, some with binary parts.
+fn shortened(key: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(key).chars().map(|c| if c.is_control() { '.' } else { c }).collect();
+    if text.chars().count() <= KEY_CHARS_MAX { text } else { text.chars().take(KEY_CHARS_MAX).chain("...".chars()).collect() }
+}

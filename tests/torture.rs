@@ -1,0 +1,67 @@
+//! Exactly once under fire: the short form of `tests/torture/torture.py` (`make torture` is the long one), and kills of the embedded log.
+//!
+//! A test here is one case with a seed of the moment; a failure prints both, and `SMARTROUTER_TORTURE_SEED` repeats it.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a failing step fails the test; a skipped one says so")]
+
+#[path = "torture/embedded.rs"]
+mod embedded;
+
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// One test per case, so that a failure has a name.
+macro_rules! cases {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            run(stringify!($name));
+        })*
+    };
+}
+
+cases! {
+    kill_at_every_failpoint
+    kill_at_random_moments
+    mutant_offsets_before_outputs
+    mutant_outputs_not_in_transaction
+    mutant_restore_skips_a_record
+    mutant_timeout_counted_twice
+    mutant_delta_lost
+    mutant_changelog_record_left_out
+    disk_sst_torn
+    disk_sst_flipped
+    disk_wal_truncated
+    disk_manifest_truncated
+    disk_changelog_cut
+    disk_state_of_another_system
+    disk_full
+    network_in_short
+    zombies_asleep_in_a_commit_in_short
+    zombies_coming_and_going_in_short
+    load_in_short
+}
+
+fn seed() -> String {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() % 1_000_000;
+    std::env::var("SMARTROUTER_TORTURE_SEED").unwrap_or_else(|_| now().to_string())
+}
+
+fn run(name: &str) {
+    let (Ok(bootstrap), Ok(python)) = (std::env::var("SMARTROUTER_TEST_KAFKA"), std::env::var("SMARTROUTER_TEST_PYTHON")) else {
+        assert!(
+            std::env::var("SMARTROUTER_REQUIRE_KAFKA").is_err(),
+            "SMARTROUTER_TEST_KAFKA and SMARTROUTER_TEST_PYTHON are wanted"
+        );
+        eprintln!("skipped: no broker; `make test` starts one");
+        return;
+    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/torture/torture.py");
+    let words = [script, env!("CARGO_BIN_EXE_smartrouter"), &bootstrap, name, "--seed", &seed()];
+    let done = Command::new(python).args(words).output().unwrap();
+    let told = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && told.contains(&format!("ok   {name}")), "{told}");
+    if told.contains("skipped") {
+        eprintln!("{told}");
+    }
+}
