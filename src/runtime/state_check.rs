@@ -108,8 +108,7 @@ fn fingerprint(store: &StateStore, shard: Shard) -> Result<(u64, String), TaskEr
         }
         ControlFlow::Continue(())
     })?;
-    let hex = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((entries, hex))
+    Ok((entries, format!("{:x}", hash.finalize())))
 }
 
 fn compare(
