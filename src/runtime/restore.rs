@@ -227,7 +227,11 @@ mod tests {
             ("older than the start", local(&|p| p.changelog_offset = 9), false),
         ];
         assert_eq!(worth(None, &expected, (0, 100)), Worth::Rebuild("none is here"), "from a changelog that is whole");
-        assert_eq!(worth(local(&|p| p.partitions = 8).as_ref(), &expected, (0, 100)), Worth::Moved(8), "no changelog knows where to");
+        assert_eq!(
+            worth(local(&|p| p.partitions = 8).as_ref(), &expected, (0, 100)),
+            Worth::Moved(8),
+            "no changelog knows where to"
+        );
         for (name, local, kept) in rows {
             let worth = worth(local.as_ref(), &expected, (10, 100));
             assert_eq!(matches!(worth, Worth::RollForward(_)), kept, "{name}: {worth:?}");

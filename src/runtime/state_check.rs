@@ -83,12 +83,7 @@ pub fn check_state(store: &StateStore, log: &dyn EventLog, names: &TopicNames) -
 }
 
 /// The offset up to which the shard claims to hold this changelog; or why it does not.
-fn stands_for(
-    position: Option<&ShardPosition>,
-    log_id: &str,
-    topic: &str,
-    known: &[TopicDescription],
-) -> Result<i64, String> {
+fn stands_for(position: Option<&ShardPosition>, log_id: &str, topic: &str, known: &[TopicDescription]) -> Result<i64, String> {
     let Some(position) = position else { return Err("entries without a position: it is rebuilt".to_owned()) };
     let partitions = known.iter().find(|it| it.name == topic).map_or(0, |it| it.partitions);
     if position.log_id != log_id {
@@ -113,8 +108,7 @@ fn fingerprint(store: &StateStore, shard: Shard) -> Result<(u64, String), TaskEr
         }
         ControlFlow::Continue(())
     })?;
-    let hex = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((entries, hex))
+    Ok((entries, format!("{:x}", hash.finalize())))
 }
 
 fn compare(

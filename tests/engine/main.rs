@@ -11,8 +11,11 @@ use smartrouter::domain::decision::{DecidedBy, RoutingDecision, SkipReason, Step
 use smartrouter::domain::learning::{Feedback, Prediction};
 use smartrouter::domain::payment::{PaymentAttempt, Status};
 use smartrouter::domain::psp::{HealthState, PspOutage, PspState, SegmentKind};
+use smartrouter::io::store::{Shard, StateBatch, StateStore, StoreName};
+use smartrouter::io::topics::TopicNames;
+use smartrouter::runtime::check_state;
 use std::collections::{BTreeMap, BTreeSet};
-use world::{World, outcome, payment};
+use world::{PREFIX, World, outcome, payment};
 
 /// The last published state of each PSP over all its traffic.
 fn states(world: &World) -> BTreeMap<String, PspState> {
@@ -268,4 +271,58 @@ fn the_same_events_give_the_same_decisions() {
         decisions
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn state_that_is_not_what_its_changelog_says_is_told() {
+    let mut world = World::new();
+    let mut engine = world.engine();
+    world.traffic(40);
+    engine.drain().unwrap();
+    engine.close().unwrap();
+    let names = TopicNames::new(PREFIX);
+    let store = StateStore::open(&world.dir.path().join("state")).unwrap();
+    let check = || check_state(&store, &*world.log, &names).unwrap();
+    let whole = check();
+    assert!(whole.len() >= 3 && whole.iter().all(|report| report.equal && report.entries > 0), "{whole:?}");
+    let shard = Shard::new(StoreName::Payments, whole.iter().find(|report| report.store == "payments").unwrap().partition);
+    let mut first = None;
+    let keep = |key: &[u8], value: &[u8]| {
+        first = Some((key.to_vec(), value.to_vec()));
+        std::ops::ControlFlow::Break(())
+    };
+    store.scan(shard, b"", keep).unwrap();
+    let (key, value) = first.unwrap();
+    let id = String::from_utf8(key.clone()).unwrap();
+    for ((changed, to), told) in [
+        ((&key[..], Some(&b"spoilt"[..])), format!("key {id} has another value")),
+        ((&key[..], None), format!("key {id} is in the changelog only")),
+        ((&b"!"[..], Some(&value[..])), "key ! is in the store only".to_owned()),
+    ] {
+        let mut batch = StateBatch::default();
+        batch.put(shard, changed, to);
+        store.write(batch).unwrap();
+        let differing: Vec<_> = check().into_iter().filter(|report| !report.equal).collect();
+        assert_eq!(differing.iter().map(|it| it.difference.clone().unwrap()).collect::<Vec<_>>(), [told]);
+        let mut back = StateBatch::default();
+        back.put(shard, b"!", None);
+        back.put(shard, &key, Some(&value));
+        store.write(back).unwrap();
+    }
+    assert_eq!(check(), whole);
+}
+
+#[test]
+fn state_of_another_system_on_the_same_log_is_void() {
+    let mut world = World::new();
+    let mut engine = world.engine();
+    world.traffic(10);
+    engine.drain().unwrap();
+    engine.close().unwrap();
+    let store = StateStore::open(&world.dir.path().join("state")).unwrap();
+    let reports = check_state(&store, &*world.log, &TopicNames::new("other.")).unwrap();
+    assert!(
+        reports.iter().all(|report| report.difference.as_deref() == Some("it belongs to another log: it is rebuilt")),
+        "{reports:?}"
+    );
 }

@@ -35,7 +35,8 @@ fn history(path: &Path) {
         let psp = ["UK_Card", "Simplecard", "Moneycard", "Goldcard"][row % 4];
         let amount = 50 + row / 2 % 90;
         let success = u8::from(row % 5 == 0);
-        writeln!(text, "{row},2019-01-01 {hour:02}:{minute:02}:{second:02},Germany,{amount},{success},{psp},{},Visa", row % 2).unwrap();
+        writeln!(text, "{row},2019-01-01 {hour:02}:{minute:02}:{second:02},Germany,{amount},{success},{psp},{},Visa", row % 2)
+            .unwrap();
     }
     std::fs::write(path, text).unwrap();
 }
@@ -86,9 +87,11 @@ fn ends(state: &Path) -> Ends {
         ids.sort();
         ids
     };
-    let mut feedback: Vec<_> = records::<Feedback>(&log).into_iter().map(|it| (it.attempt_id, it.payment_id, it.approved)).collect();
+    let mut feedback: Vec<_> =
+        records::<Feedback>(&log).into_iter().map(|it| (it.attempt_id, it.payment_id, it.approved)).collect();
     feedback.sort();
-    let windows = records::<PspState>(&log).into_iter().map(|it| (format!("{}/{}", it.psp_id, it.segment), format!("{:?}", it.windows)));
+    let windows =
+        records::<PspState>(&log).into_iter().map(|it| (format!("{}/{}", it.psp_id, it.segment), format!("{:?}", it.windows)));
     Ends {
         feedback,
         decided: sorted(records::<RoutingDecision>(&log).into_iter().map(|it| it.request_id).collect()),

@@ -9,6 +9,7 @@ seeds, until N processes have been killed. A failing case names its seed and lea
 import argparse
 import importlib
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -49,11 +50,16 @@ def run(case, binary, bootstrap, seed):
         found = case(bench.make_router, seed)
     except Exception:
         found = [f"the case itself failed:\n{traceback.format_exc()}"]
+    except BaseException:
+        bench.close(keep=True)
+        raise
     bench.close(keep=bool(found))
     return found, [str(router.dir) for router in bench.routers]
 
 
 def main():
+    # Told to stop, a case still ends its processes and unmounts its disks.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser()
     parser.add_argument("binary")
     parser.add_argument("bootstrap")

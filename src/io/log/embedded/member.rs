@@ -2,12 +2,12 @@
 //!
 //! Owns what a member was told (its term, its partitions). Never writes by itself: `ledger` does, under the groups' lock.
 
-use super::super::super::failpoint;
 use super::super::{Appender, GroupMember, LogError, Output, Polled, Position, Reader, TopicPartition, Txn, Written};
 use super::cursor::{Cursor, Cursors};
 use super::disk::group_key;
 use super::groups::{Seat, Standing};
 use super::ledger::Ledger;
+use crate::io::failpoint;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
