@@ -69,10 +69,10 @@ impl Measured {
     fn tell(&self, plan: Plan, figures: &mut Figures) {
         for (q, word, goal) in [(0.5, "p50", None), (0.95, "p95", Some(6.0)), (0.99, "p99", Some(12.0)), (1.0, "max", None)] {
             let figure = format!("{word} at {}/s", plan.rate);
-            figures.add(NAME, &figure, "ms", goal.map(Goal::AtMost), quantile(&self.latencies_ms, q));
+            figures.add(NAME, &figure, ("ms", goal.map(Goal::AtMost)), quantile(&self.latencies_ms, q));
         }
-        figures.add(NAME, &format!("driver late p99 at {}/s", plan.rate), "ms", None, self.driver_late_ms);
-        figures.add(NAME, &format!("engine CPU at {}/s", plan.rate), "cores", None, self.engine_cores);
+        figures.add(NAME, &format!("driver late p99 at {}/s", plan.rate), ("ms", None), self.driver_late_ms);
+        figures.add(NAME, &format!("engine CPU at {}/s", plan.rate), ("cores", None), self.engine_cores);
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn run(bench: &Bench<'_>, options: &Options, figures: &mut Figures) -
         let bed = Bed::make(bench.context, bench.globals, options.partitions.unwrap_or(4))?;
         let mut traffic = Traffic::new(bed.codec.clone(), &bed.names, shape.ending_now(attempts), attempts);
         let (records, bytes) = bed.preload(&mut traffic)?;
-        figures.add(NAME, "record with key", "bytes", None, bytes as f64 / records as f64);
+        figures.add(NAME, "record with key", ("bytes", None), bytes as f64 / records as f64);
         drain(&bed, records, figures)?;
         bed.remove_state()?;
     }
@@ -89,7 +89,7 @@ fn drain(bed: &Bed, records: u64, figures: &mut Figures) -> Result<()> {
         ("first commit", "s", None, seconds(&samples[0], &begin)),
         ("peak resident memory", "MiB", None, rss_mib),
     ] {
-        figures.add(NAME, figure, unit, goal, value);
+        figures.add(NAME, figure, (unit, goal), value);
     }
     Ok(())
 }

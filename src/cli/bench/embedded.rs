@@ -131,9 +131,9 @@ impl Replay {
             bail!("not exactly once: the windows count {counted} attempts, {attempts} were sent");
         }
         let events = self.events as f64;
-        figures.add(REPLAY, EVENTS_PER_S, "1/s", Some(Goal::AtLeast(500_000.0)), events / self.busy.as_secs_f64());
-        figures.add(REPLAY, EVENTS_PER_CPU_S, "1/s", None, events / cpu_s);
-        figures.add(REPLAY, RSS, "MiB", None, child::rss_peak_mib("self")?);
+        figures.add(REPLAY, EVENTS_PER_S, ("1/s", Some(Goal::AtLeast(500_000.0))), events / self.busy.as_secs_f64());
+        figures.add(REPLAY, EVENTS_PER_CPU_S, ("1/s", None), events / cpu_s);
+        figures.add(REPLAY, RSS, ("MiB", None), child::rss_peak_mib("self")?);
         Ok(())
     }
 }
@@ -160,10 +160,10 @@ pub(super) fn growth(bench: &Bench<'_>, options: &GrowthOptions, figures: &mut F
         for Growth { what, from, to } in GROWTHS {
             let (small, large) = (replay_of(bench, events, from)?, replay_of(bench, events, to)?);
             let slower = (small.events_per_cpu_s / large.events_per_cpu_s - 1.0) * 100.0;
-            figures.add(GROWTH, &format!("{what}: CPU per event"), "% more", Some(Goal::AtMost(10.0)), slower);
+            figures.add(GROWTH, &format!("{what}: CPU per event"), ("% more", Some(Goal::AtMost(10.0))), slower);
             for (end, size) in [("before", &small), ("after", &large)] {
-                figures.add(GROWTH, &format!("{what}: {EVENTS_PER_CPU_S}, {end}"), "1/s", None, size.events_per_cpu_s);
-                figures.add(GROWTH, &format!("{what}: {RSS}, {end}"), "MiB", None, size.rss_mib);
+                figures.add(GROWTH, &format!("{what}: {EVENTS_PER_CPU_S}, {end}"), ("1/s", None), size.events_per_cpu_s);
+                figures.add(GROWTH, &format!("{what}: {RSS}, {end}"), ("MiB", None), size.rss_mib);
             }
         }
     }

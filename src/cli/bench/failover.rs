@@ -92,14 +92,14 @@ struct Found {
 
 fn tell(found: &[Found], rate: u64, figures: &mut Figures) {
     for outage in found {
-        figures.add(NAME, &format!("payments to the failed PSP at {rate}/s"), "payments", None, outage.payments);
-        figures.add(NAME, "failures that the detector needed", "payments", None, outage.evidence);
-        figures.add(NAME, "first bad payment to first decision without it", "ms", None, outage.ms);
-        figures.add(NAME, "completed evidence to first decision without it", "ms", None, outage.ms_after_evidence);
+        figures.add(NAME, &format!("payments to the failed PSP at {rate}/s"), ("payments", None), outage.payments);
+        figures.add(NAME, "failures that the detector needed", ("payments", None), outage.evidence);
+        figures.add(NAME, "first bad payment to first decision without it", ("ms", None), outage.ms);
+        figures.add(NAME, "completed evidence to first decision without it", ("ms", None), outage.ms_after_evidence);
     }
     let mut after: Vec<f64> = found.iter().map(|outage| outage.ms_after_evidence).collect();
     after.sort_by(f64::total_cmp);
-    figures.add(NAME, "the same, p99 of all outages", "ms", Some(Goal::AtMost(500.0)), quantile(&after, 0.99));
+    figures.add(NAME, "the same, p99 of all outages", ("ms", Some(Goal::AtMost(500.0))), quantile(&after, 0.99));
 }
 
 /// Good payments until now, evenly over the PSPs. Returns the records written.

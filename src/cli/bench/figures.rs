@@ -12,7 +12,7 @@ pub(super) enum Goal {
 
 struct Figure {
     bench: &'static str,
-    figure: String,
+    what: String,
     unit: &'static str,
     goal: Option<Goal>,
     runs: Vec<f64>,
@@ -52,10 +52,10 @@ pub(super) const COLUMNS: &[Column] = &[
 
 impl Figures {
     /// One run's value of a figure.
-    pub(super) fn add(&mut self, bench: &'static str, figure: &str, unit: &'static str, goal: Option<Goal>, value: f64) {
-        match self.0.iter_mut().find(|it| it.bench == bench && it.figure == figure) {
+    pub(super) fn add(&mut self, bench: &'static str, figure: &str, (unit, goal): (&'static str, Option<Goal>), value: f64) {
+        match self.0.iter_mut().find(|it| it.bench == bench && it.what == figure) {
             Some(it) => it.runs.push(value),
-            None => self.0.push(Figure { bench, figure: figure.to_owned(), unit, goal, runs: vec![value] }),
+            None => self.0.push(Figure { bench, what: figure.to_owned(), unit, goal, runs: vec![value] }),
         }
     }
 
@@ -76,7 +76,7 @@ impl Figure {
         };
         Row {
             bench: self.bench,
-            figure: self.figure.clone(),
+            figure: self.what.clone(),
             unit: self.unit,
             value: rounded(value),
             low: rounded(runs.first().copied().unwrap_or(value)),
@@ -145,10 +145,10 @@ mod tests {
     fn a_figure_is_the_median_of_its_runs_against_its_goal() {
         let mut figures = Figures::default();
         for value in [300.0, 100.0, 200.0] {
-            figures.add("drain", "events", "1/s", Some(Goal::AtLeast(400.0)), value);
+            figures.add("drain", "events", ("1/s", Some(Goal::AtLeast(400.0))), value);
         }
-        figures.add("decide", "p95", "ms", Some(Goal::AtMost(6.0)), 5.0);
-        figures.add("decide", "p50", "ms", None, 2.0);
+        figures.add("decide", "p95", ("ms", Some(Goal::AtMost(6.0))), 5.0);
+        figures.add("decide", "p50", ("ms", None), 2.0);
         let rows = figures.rows();
         assert_eq!((rows[0].value, rows[0].low, rows[0].high, rows[0].met), (200.0, 100.0, 300.0, Some(false)));
         assert_eq!(rows[0].note, "goal at least 400: missed by 50 %");

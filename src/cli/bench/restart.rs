@@ -76,17 +76,17 @@ fn fill(bed: &Bed, shape: &Shape, payments: u64) -> Result<()> {
 fn kill_and_restart(bed: &Bed, engine: Engine, answers: &mut Answers, begin: Begin, figures: &mut Figures) -> Result<()> {
     read_for(answers, BEFORE_KILL)?;
     let (engine, seconds) = back_after_kill(bed, engine, answers, begin, || Ok(()))?;
-    figures.add(NAME, "kill -9 to next commit, local state", "s", Some(Goal::AtMost(2.0)), seconds);
+    figures.add(NAME, "kill -9 to next commit, local state", ("s", Some(Goal::AtMost(2.0))), seconds);
     read_for(answers, BEFORE_KILL)?;
     let (engine, seconds) = back_after_kill(bed, engine, answers, begin, || bed.remove_state())?;
     let mut records = 0;
     for changelog in [topics::PAYMENTS_CHANGELOG, topics::CUSTOMERS_CHANGELOG, topics::PSPS_CHANGELOG] {
         records += bed.records(changelog)?;
     }
-    figures.add(NAME, "kill -9 to next commit, state from the changelog", "s", None, seconds);
-    figures.add(NAME, "changelog records", "1", None, records as f64);
+    figures.add(NAME, "kill -9 to next commit, state from the changelog", ("s", None), seconds);
+    figures.add(NAME, "changelog records", ("1", None), records as f64);
     let per_million = seconds / (records as f64 / 1e6);
-    figures.add(NAME, "restore per million changelog records", "s", Some(Goal::AtMost(2.0)), per_million);
+    figures.add(NAME, "restore per million changelog records", ("s", Some(Goal::AtMost(2.0))), per_million);
     engine.stop()
 }
 
