@@ -284,7 +284,7 @@ fn state_that_is_not_what_its_changelog_says_is_told() {
     let store = StateStore::open(&world.dir.path().join("state")).unwrap();
     let check = || check_state(&store, &*world.log, &names).unwrap();
     let whole = check();
-    assert!(whole.len() >= 3 && whole.iter().all(|report| report.equal && report.entries > 0), "{whole:?}");
+    assert!(whole.len() >= 3 && whole.iter().all(|report| report.equal), "{whole:?}");
     let shard = Shard::new(StoreName::Payments, whole.iter().find(|report| report.store == "payments").unwrap().partition);
     let mut first = None;
     let keep = |key: &[u8], value: &[u8]| {
