@@ -1,4 +1,4 @@
-//! What the process tells about itself: the name and meaning of every metric and span, and where logs go.
+//! What the process tells about itself: the name and meaning of every metric, and where logs go.
 //!
 //! Owns the names: a metric is recorded under a constant of this file or not at all, so that this file is the reference for
 //! dashboards. Never decides what to count; the runtime does. Logs go to stderr, so that stdout stays a command's result.
@@ -52,26 +52,13 @@ metrics! {
     Counter REBALANCES "smartrouter_rebalances_total" "Changes of this instance's partitions, by kind (assigned, revoked).";
     Gauge PSP_STATE "smartrouter_psp_state" "State of a PSP over all its traffic: 0 up, 1 degraded, 2 recovering, 3 down.";
     Gauge PSP_APPROVAL_RATE "smartrouter_psp_approval_rate" "Approval rate of a PSP over all its traffic, by psp_id and window.";
-    Gauge PARTITIONS "smartrouter_partitions" "Partitions of this instance, by state (restoring, running, failed).";
+    Gauge PARTITIONS "smartrouter_partitions" "Partitions of this instance, by state (restoring, running, resting).";
     Gauge WATERMARK_LAG "smartrouter_watermark_lag_seconds" "How far a task's event time trails the wall clock, by task.";
-    Gauge STORE_KEYS "smartrouter_store_keys" "Keys in a state store, by task and store.";
     Histogram BATCH_RECORDS "smartrouter_batch_records" "Records per committed batch.";
     Histogram COMMIT_SECONDS "smartrouter_commit_seconds" "From the first record of a batch staged to its transaction committed.";
     Histogram DECIDE_SECONDS "smartrouter_decide_seconds" "Time of one decision, by step (gather, score, decide).";
     Histogram DECISION_AGE_SECONDS "smartrouter_decision_age_seconds" "From the request's record to its decision being committed.";
     Histogram RESTORE_SECONDS "smartrouter_restore_seconds" "Restoring the state of one task from its changelog.";
-}
-
-/// Spans: what a task is doing, as logs and traces name it.
-pub mod spans {
-    /// One batch, from the poll to the store's write.
-    pub const BATCH: &str = "batch";
-    /// Restoring a task's state.
-    pub const RESTORE: &str = "restore";
-    /// Committing a transaction.
-    pub const COMMIT: &str = "commit";
-    /// Draining: the last commit before leaving.
-    pub const DRAIN: &str = "drain";
 }
 
 /// Bounds for times: from a decision (microseconds) to a restore (minutes).

@@ -418,6 +418,21 @@ fn metric_names(source: &Source) -> Vec<String> {
     lines.map(|(index, _)| format!("{}:{}: a metric's name is a constant of telemetry.rs", source.name, index + 1)).collect()
 }
 
+/// A metric that nobody records is an empty panel on somebody's dashboard.
+#[test]
+fn every_metric_is_recorded() {
+    let files = repository("src", &["rs"]);
+    let (_, declared) = files.iter().find(|(name, _)| name == "src/telemetry.rs").unwrap();
+    let kinds = ["Counter", "Gauge", "Histogram"];
+    let words = |line: &'_ str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let names = declared.lines().map(words).filter(|it| it.len() > 3 && kinds.contains(&&*it[0]) && it[2].starts_with('"'));
+    let names: Vec<String> = names.map(|it| format!("telemetry::{}", it[1])).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        assert!(files.iter().any(|(_, text)| text.contains(&name)), "{name} is never recorded");
+    }
+}
+
 fn all_rules(source: &Source) -> Vec<String> {
     let rules = [layers, doors, purity, lengths, module_names, module_openings, metric_names];
     let mut found: Vec<String> = rules.iter().flat_map(|rule| rule(source)).collect();

@@ -32,7 +32,8 @@ pub(super) fn run(context: &Context) -> Result<Verdict> {
     let shared = Arc::new(context.shared(Clock::Wall)?);
     crash_report::install(context.state_dir());
     let stop = Stop::default();
-    stop_on_signal(&stop, Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
+    let connected = Arc::new(AtomicBool::new(false));
+    stop_on_signal(&stop, &connected, Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
     let limits = context.limits();
     tracing::info!(
         bootstrap = config.kafka.bootstrap_servers,
@@ -42,7 +43,9 @@ pub(super) fn run(context: &Context) -> Result<Verdict> {
         state_dir = %context.state_dir().display(),
         "starting"
     );
+    status.set_log_unavailable(Some(format!("connecting to {}", config.kafka.bootstrap_servers)));
     let Some(log) = connect(context, &status, &stop)? else { return Ok(Verdict::Done) };
+    connected.store(true, Ordering::SeqCst);
     Live { log: Arc::new(log), shared, status, limits, threads: config.runtime.threads, stop }
         .run()
         .context("the router stopped")?;
@@ -66,13 +69,18 @@ fn connect(context: &Context, status: &Status, stop: &Stop) -> Result<Option<Kaf
     Ok(None)
 }
 
-/// The first signal asks for an orderly end, which may take `timeout`; the second ends the process at once.
-fn stop_on_signal(stop: &Stop, timeout: Duration) -> Result<()> {
+/// The first signal asks for an orderly end, which may take `timeout`; the second ends the process at once. Before the log has
+/// answered there is nothing to put in order.
+fn stop_on_signal(stop: &Stop, connected: &Arc<AtomicBool>, timeout: Duration) -> Result<()> {
     let flag: Arc<AtomicBool> = signals::stop_flag()?;
-    let stop = stop.clone();
+    let (stop, connected) = (stop.clone(), connected.clone());
     let watch = move || {
         while !flag.load(Ordering::SeqCst) {
             thread::sleep(SIGNAL_CHECK);
+        }
+        if !connected.load(Ordering::SeqCst) {
+            tracing::info!("told to stop before Kafka answered: nothing was taken");
+            process::exit(0);
         }
         tracing::info!("told to stop: committing and leaving the group");
         stop.set();

@@ -20,7 +20,7 @@ use crate::io::failpoint;
 use crate::io::log::Record;
 use crate::io::store::{Shard, StoreName};
 use crate::telemetry;
-use metrics::counter;
+use metrics::{counter, histogram};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -166,6 +166,8 @@ impl PaymentTask {
         latency.gather = micros(gathered - begun);
         latency.decide = micros(gathered.elapsed());
         decided.prediction.latency_us = micros(begun.elapsed());
+        histogram!(telemetry::DECIDE_SECONDS, "step" => "gather").record((gathered - begun).as_secs_f64());
+        histogram!(telemetry::DECIDE_SECONDS, "step" => "decide").record(gathered.elapsed().as_secs_f64());
         counter!(telemetry::DECISIONS, "decided_by" => format!("{:?}", decided.decision.decided_by)).increment(1);
         if decided.decision.fallback_reason.is_some() {
             counter!(telemetry::FALLBACKS).increment(1);
@@ -175,6 +177,7 @@ impl PaymentTask {
         self.staged.emit(shared, key, &decided.decision, Some(record))?;
         self.staged.emit(shared, key, &decided.prediction, Some(record))?;
         self.staged.urgent = true;
+        self.staged.asked_ms.push(record.timestamp_ms);
         Ok(())
     }
 
@@ -245,6 +248,8 @@ impl PaymentTask {
     pub(super) fn flush(&mut self, shared: &Shared, now_ms: i64) -> Result<(), TaskError> {
         let watermark = self.order.watermark(now_ms).unwrap_or_default();
         for (psp_id, by_segment) in std::mem::take(&mut self.deltas) {
+            let all = Segment::all();
+            by_segment.iter().filter(|((segment, _), _)| *segment == all).for_each(|(_, tally)| count_results(&psp_id, tally));
             let tally = |((segment, tile_start), tally)| SegmentTally { segment, tile_start, tally };
             let delta = StatsDelta { psp_id, watermark, tallies: by_segment.into_iter().map(tally).collect() };
             if failpoint::is_broken("delta-lost") {
@@ -311,7 +316,20 @@ fn expired(shared: &Shared, shard: Shard, before: EpochMs, from: &mut Vec<u8>) -
     Ok(ids)
 }
 
-fn topic_label(input: Input) -> &'static str {
+fn count_results(psp_id: &PspId, tally: &Tally) {
+    let verdicts = [
+        ("approved", tally.approvals),
+        ("soft_decline", tally.soft_declines),
+        ("hard_decline", tally.hard_declines),
+        ("timeout", tally.timeouts),
+        ("error", tally.errors),
+    ];
+    for (verdict, count) in verdicts.into_iter().filter(|(_, count)| *count > 0) {
+        counter!(telemetry::RESULTS, "psp_id" => psp_id.to_string(), "verdict" => verdict).increment(count.unsigned_abs());
+    }
+}
+
+pub(super) fn topic_label(input: Input) -> &'static str {
     match input {
         Input::Requests => crate::io::topics::ROUTING_REQUESTS,
         Input::Attempts => crate::io::topics::PAYMENT_ATTEMPTS,

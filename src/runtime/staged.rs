@@ -21,6 +21,8 @@ pub(super) struct Staged {
     pub offsets: BTreeMap<TopicPartition, i64>,
     /// Something waits for this commit: do not collect more first.
     pub urgent: bool,
+    /// When the requests that are answered here were written.
+    pub asked_ms: Vec<i64>,
     arena: Arena,
     scratch: Vec<u8>,
 }

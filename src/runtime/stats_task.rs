@@ -7,13 +7,13 @@ use super::clock::Clock;
 use super::shared::Shared;
 use super::staged::Staged;
 use crate::domain::learning::StatsDelta;
-use crate::domain::psp::{Segment, state_key};
+use crate::domain::psp::{HealthState, PspState, Segment, state_key};
 use crate::domain::{EpochMs, PspId, Validate};
 use crate::engine::psp::{PspBook, StatsEffects, psp_of_key};
 use crate::io::log::Record;
 use crate::io::store::{Shard, StoreName};
 use crate::telemetry;
-use metrics::counter;
+use metrics::{counter, gauge};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
@@ -142,6 +142,9 @@ impl StatsTask {
     fn publish(&mut self, shared: &Shared, psp_id: &PspId, segment: &Segment) -> Result<(), TaskError> {
         let Some(book) = self.books.get(psp_id) else { return Ok(()) };
         if let Some(state) = book.state(segment, book.now(), &shared.settings.health) {
+            if *segment == Segment::all() {
+                show(&state);
+            }
             self.staged.emit(shared, &state_key(psp_id, segment), &state, None)?;
         }
         Ok(())
@@ -181,5 +184,22 @@ impl StatsTask {
 
     pub(super) fn has_work(&self) -> bool {
         !self.staged.is_empty()
+    }
+}
+
+/// For dashboards: how a PSP is doing over all its traffic.
+fn show(state: &PspState) {
+    let level = match state.state {
+        // Nothing is held against it.
+        HealthState::Up | HealthState::Unknown => 0.0,
+        HealthState::Degraded => 1.0,
+        HealthState::Recovering => 2.0,
+        HealthState::Down => 3.0,
+    };
+    gauge!(telemetry::PSP_STATE, "psp_id" => state.psp_id.to_string()).set(level);
+    let windows = [("15m", &state.windows.last_15m), ("1h", &state.windows.last_1h), ("24h", &state.windows.last_24h)];
+    for (window, stats) in windows.into_iter().filter(|(_, stats)| stats.attempts > 0) {
+        let rate = stats.approvals as f64 / stats.attempts as f64;
+        gauge!(telemetry::PSP_APPROVAL_RATE, "psp_id" => state.psp_id.to_string(), "window" => window).set(rate);
     }
 }

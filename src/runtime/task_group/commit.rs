@@ -1,6 +1,7 @@
 //! The commit of a group, in its two steps: the log's transaction, then the store's batch.
 
 use super::super::TaskError;
+use super::super::clock::{Clock, wall_ms};
 use super::super::entity_cache::FORMAT;
 use super::super::staged::{Change, Staged};
 use super::{Stage, TaskGroup};
@@ -24,7 +25,7 @@ impl TaskGroup {
         if staged.offsets.is_empty() {
             staged.offsets.extend(self.positions.iter().next().map(|(at, offset)| (at.clone(), *offset)));
         }
-        let offsets = staged.offsets.clone();
+        let (offsets, asked_ms) = (staged.offsets.clone(), std::mem::take(&mut staged.asked_ms));
         let mut outputs = staged.outputs;
         let mut changelogs: BTreeMap<Shard, TopicPartition> = BTreeMap::new();
         let mut batch = StateBatch::default();
@@ -48,6 +49,7 @@ impl TaskGroup {
         failpoint::pass("before-store-write");
         self.shared.store.write(batch)?;
         failpoint::pass("after-store-write");
+        self.note_answers(&asked_ms);
         counter!(telemetry::COMMITS).increment(1);
         counter!(telemetry::RECORDS_WRITTEN).increment(records as u64);
         histogram!(telemetry::BATCH_RECORDS).record(self.records_since_commit as f64);
@@ -72,6 +74,16 @@ impl TaskGroup {
         self.member.commit(txn)
     }
 
+    fn note_answers(&self, asked_ms: &[i64]) {
+        if self.shared.clock == Clock::Event {
+            return;
+        }
+        let now_ms = wall_ms();
+        for asked_ms in asked_ms {
+            histogram!(telemetry::DECISION_AGE_SECONDS).record((now_ms - asked_ms).max(0) as f64 / 1e3);
+        }
+    }
+
     fn flush(&mut self) -> Result<Staged, TaskError> {
         let now_ms = self.now_ms();
         let mut all = Staged::default();
@@ -91,6 +103,7 @@ impl TaskGroup {
             all.outputs.extend(staged.outputs);
             all.changes.extend(staged.changes);
             all.offsets.extend(staged.offsets);
+            all.asked_ms.extend(staged.asked_ms);
         }
         self.working = None;
         Ok(all)

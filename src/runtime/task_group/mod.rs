@@ -23,7 +23,7 @@ use crate::io::log::{EventLog, GroupMember, LogError, Polled, Position, Record, 
 use crate::io::store::{Shard, StoreName};
 use crate::io::topics::{self, PlanOptions};
 use crate::telemetry;
-use metrics::counter;
+use metrics::{counter, gauge};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -190,6 +190,7 @@ impl TaskGroup {
         if !polled.is_empty() {
             failpoint::pass("after-poll");
         }
+        count_read(&self.shared, &polled);
         let mut records = 0;
         for event in polled.drain(..) {
             records += usize::from(matches!(event, Polled::Record(_)));
@@ -392,6 +393,7 @@ impl TaskGroup {
         }
         self.working = None;
         if is_sweep_due {
+            self.show();
             self.swept = Instant::now();
         }
         if careful {
@@ -402,6 +404,28 @@ impl TaskGroup {
             self.staged_since = Some(Instant::now());
         }
         Ok(())
+    }
+
+    /// For dashboards, once a second.
+    fn show(&mut self) {
+        let (now_ms, wall_ms) = (self.now_ms(), super::clock::wall_ms());
+        let mut by_state = [("restoring", 0), ("running", 0), ("resting", 0)];
+        for (id, stage) in &mut self.stages {
+            let place = match stage {
+                Stage::Restoring => 0,
+                Stage::Payments(_) | Stage::Stats(_) => 1,
+                Stage::Resting(_) => 2,
+            };
+            by_state[place].1 += 1;
+            if let (Stage::Payments(task), Clock::Wall) = (stage, self.shared.clock)
+                && let Some(watermark) = task.order.watermark(now_ms)
+            {
+                gauge!(telemetry::WATERMARK_LAG, "task" => id.to_string()).set((wall_ms - watermark) as f64 / 1e3);
+            }
+        }
+        for (state, count) in by_state {
+            gauge!(telemetry::PARTITIONS, "group" => self.name.clone(), "state" => state).set(f64::from(count));
+        }
     }
 
     fn has_staged(&self) -> bool {
@@ -512,6 +536,24 @@ fn check_topics(shared: &Shared, actual: &[TopicDescription]) -> Result<BTreeMap
         )));
     }
     Ok(actual.iter().map(|topic| (topic.name.clone(), topic.partitions)).collect())
+}
+
+fn count_read(shared: &Shared, polled: &[Polled]) {
+    let mut read = [0_u64; INPUTS.len()];
+    let mut last: Option<(&Arc<str>, usize)> = None;
+    for event in polled {
+        let Polled::Record(record) = event else { continue };
+        let place = match last {
+            Some((topic, place)) if Arc::ptr_eq(topic, &record.at.topic) => Some(place),
+            _ => shared.topics.base_of(&record.at.topic).and_then(|base| INPUTS.iter().position(|input| *input == base)),
+        };
+        let Some(place) = place else { continue };
+        last = Some((&record.at.topic, place));
+        read[place] += 1;
+    }
+    for (input, count) in INPUTS.into_iter().zip(read).filter(|(_, count)| *count > 0) {
+        counter!(telemetry::RECORDS_READ, "topic" => input).increment(count);
+    }
 }
 
 fn take(
