@@ -23,7 +23,7 @@ export CARGO_TARGET_DIR=$CARGO_TARGET_DIR/fuzz
 # The versions of the main build: its lock file, and libFuzzer's added.
 cp Cargo.lock tests/fuzz/Cargo.lock
 cargo fuzz build --fuzz-dir tests/fuzz --sanitizer none
-# Databases are opened for each input of `recovery`: in memory that is a hundred times faster.
+# A database is opened for each input of `recovery`: not on the disk, where that can be done.
 if [ -w /dev/shm ]; then export TMPDIR=/dev/shm; fi
 work=$(mktemp -d)
 failed=''

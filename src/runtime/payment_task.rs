@@ -25,8 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-/// Entities of each kind that a task keeps decoded between commits.
-const CACHE_ENTRIES_MAX: usize = 50_000;
+/// Entities of each kind that a task keeps decoded between commits: enough that an outcome finds its attempt, at some hundred bytes each.
+const CACHE_ENTRIES_MAX: usize = 16_000;
 /// Entries that one sweep looks at: retention costs a bounded time per turn.
 const SWEEP_ENTRIES: usize = 500;
 
