@@ -8,6 +8,7 @@
 mod embedded;
 
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One test per case, so that a failure has a name.
@@ -47,7 +48,12 @@ fn seed() -> String {
     std::env::var("SMARTROUTER_TORTURE_SEED").unwrap_or_else(|_| now().to_string())
 }
 
+/// The broker tells the clients of its second listener one address: one proxy at a time can stand there.
+static PROXY: Mutex<()> = Mutex::new(());
+
 fn run(name: &str) {
+    let stands_behind_proxy = name.starts_with("network") || name.starts_with("zombies");
+    let _alone = stands_behind_proxy.then(|| PROXY.lock().unwrap_or_else(PoisonError::into_inner));
     let (Ok(bootstrap), Ok(python)) = (std::env::var("SMARTROUTER_TEST_KAFKA"), std::env::var("SMARTROUTER_TEST_PYTHON")) else {
         assert!(
             std::env::var("SMARTROUTER_REQUIRE_KAFKA").is_err(),
