@@ -4,7 +4,7 @@ use super::super::TaskError;
 use super::super::clock::{Clock, wall_ms};
 use super::super::entity_cache::FORMAT;
 use super::super::staged::{Change, Staged};
-use super::{Stage, TaskGroup};
+use super::{Share, Stage, TaskGroup, TaskId};
 use crate::io::failpoint;
 use crate::io::log::{LogError, Output, TopicPartition, Txn, Written};
 use crate::io::store::{Shard, ShardPosition, StateBatch};
@@ -14,10 +14,14 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 impl TaskGroup {
-    /// Commits what is staged. True when there was something.
+    /// Commits all that is staged. True when there was something.
     pub(in crate::runtime) fn commit(&mut self) -> Result<bool, TaskError> {
+        self.commit_share(Share::All)
+    }
+
+    pub(super) fn commit_share(&mut self, share: Share) -> Result<bool, TaskError> {
         let begun = Instant::now();
-        let mut staged = self.flush()?;
+        let (mut staged, flushed) = self.flush(share)?;
         if staged.is_empty() {
             self.staged_since = None;
             return Ok(false);
@@ -55,7 +59,7 @@ impl TaskGroup {
         histogram!(telemetry::BATCH_RECORDS).record(self.records_since_commit as f64);
         histogram!(telemetry::COMMIT_SECONDS).record(begun.elapsed().as_secs_f64());
         self.positions.extend(offsets);
-        self.after_commit();
+        self.after_commit(share, &flushed);
         Ok(true)
     }
 
@@ -84,10 +88,16 @@ impl TaskGroup {
         }
     }
 
-    fn flush(&mut self) -> Result<Staged, TaskError> {
+    /// What the tasks of this share have staged, and which these are.
+    fn flush(&mut self, share: Share) -> Result<(Staged, Vec<TaskId>), TaskError> {
         let now_ms = self.now_ms();
         let mut all = Staged::default();
+        let mut flushed = Vec::new();
         for (&id, stage) in &mut self.stages {
+            if share == Share::Urgent && !stage.is_urgent() {
+                continue;
+            }
+            flushed.push(id);
             self.working = Some(id);
             let staged = match stage {
                 Stage::Payments(task) => {
@@ -106,17 +116,22 @@ impl TaskGroup {
             all.asked_ms.extend(staged.asked_ms);
         }
         self.working = None;
-        Ok(all)
+        Ok((all, flushed))
     }
 
-    fn after_commit(&mut self) {
-        self.staged_since = None;
+    fn after_commit(&mut self, share: Share, flushed: &[TaskId]) {
+        if share == Share::All || !self.has_staged() {
+            self.staged_since = None;
+        }
+        if share == Share::All {
+            self.wiped.clear();
+        }
         self.current = None;
-        self.wiped.clear();
         self.records_since_commit = 0;
         self.careful_commits = self.careful_commits.saturating_sub(1);
-        for stage in self.stages.values_mut() {
-            if let Stage::Payments(task) = stage {
+        for id in flushed {
+            // What was not flushed holds changes that are written nowhere else.
+            if let Some(Stage::Payments(task)) = self.stages.get_mut(id) {
                 task.committed();
             }
         }

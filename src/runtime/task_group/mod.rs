@@ -66,6 +66,24 @@ enum Stage {
     Resting(Instant),
 }
 
+impl Stage {
+    /// Somebody waits for what it has staged.
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::Payments(task) => task.staged.urgent,
+            Self::Stats(task) => task.staged.urgent,
+            Self::Restoring | Self::Resting(_) => false,
+        }
+    }
+}
+
+/// Whose work goes into a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    All,
+    Urgent,
+}
+
 /// What one turn of the loop did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -202,7 +220,10 @@ impl TaskGroup {
         self.turn_restore()?;
         self.apply_back_pressure()?;
         self.process()?;
-        let committed = self.is_commit_due() && self.commit()?;
+        let committed = match self.due() {
+            Some(share) => self.commit_share(share)?,
+            None => false,
+        };
         Ok(Progress { records, committed, settled: self.is_settled() })
     }
 
@@ -436,19 +457,14 @@ impl TaskGroup {
         })
     }
 
-    fn is_commit_due(&self) -> bool {
-        let urgent = || {
-            self.stages.values().any(|stage| match stage {
-                Stage::Payments(task) => task.staged.urgent,
-                Stage::Stats(task) => task.staged.urgent,
-                Stage::Restoring | Stage::Resting(_) => false,
-            })
-        };
-        let Some(since) = self.staged_since else { return false };
-        self.shared.clock == Clock::Event
-            || self.careful_commits > 0
-            || since.elapsed() >= self.limits.commit_interval
-            || urgent()
+    /// What is to be committed now. Somebody who waits for an answer does not wait for the work of other tasks: most of what a
+    /// commit costs is in the number of partitions that it writes to.
+    fn due(&self) -> Option<Share> {
+        let since = self.staged_since?;
+        if self.shared.clock == Clock::Event || self.careful_commits > 0 || since.elapsed() >= self.limits.commit_interval {
+            return Some(Share::All);
+        }
+        self.stages.values().any(Stage::is_urgent).then_some(Share::Urgent)
     }
 
     // When something went wrong, and at the end.
