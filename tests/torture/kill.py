@@ -21,7 +21,8 @@ POINTS = {
     "before-store-write": 15,
     "in-store-write": 15,
     "after-store-write": 15,
-    "during-restore": 2,
+    # A small state may be restored in one batch.
+    "during-restore": 1,
     "after-restore": 1,
     "rebalance-assigned": 1,
     "rebalance-revoked": 1,
