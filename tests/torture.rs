@@ -40,7 +40,6 @@ cases! {
     network_in_short
     zombies_asleep_in_a_commit_in_short
     zombies_coming_and_going_in_short
-    load_in_short
 }
 
 fn seed() -> String {
