@@ -18,6 +18,7 @@ mod dlq;
 mod reset;
 mod state;
 mod run;
+mod press;
 mod replay;
 mod replay_sink;
 mod world;

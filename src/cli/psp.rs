@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use serde_json::Value;
 use smartrouter::domain::psp::{PspState, SegmentKind};
+use smartrouter::io::codec::Codec;
+use smartrouter::io::log::EventLog;
 use smartrouter::io::topics;
 use std::collections::BTreeMap;
 
@@ -38,7 +40,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
-    let mut states = states(context)?;
+    let mut states = states(context.log()?.as_ref(), &context.codec()?, context.topic(topics::PSP_STATES))?;
     match command {
         Command::List { segments: true } => {}
         Command::List { segments: false } => states.retain(|state| state.segment.kind == SegmentKind::All),
@@ -53,12 +55,10 @@ pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
     Ok(Verdict::Done)
 }
 
-/// The newest record of every key.
-fn states(context: &Context) -> Result<Vec<PspState>> {
-    let log = context.log()?;
-    let codec = context.codec()?;
+/// The newest record of every key of that topic.
+pub(super) fn states(log: &dyn EventLog, codec: &Codec, topic: String) -> Result<Vec<PspState>> {
     let mut newest = BTreeMap::new();
-    scan(log.as_ref(), &[context.topic(topics::PSP_STATES)], |record| {
+    scan(log, &[topic], |record| {
         match record.value {
             Some(value) => newest.insert(record.key, value),
             None => newest.remove(&record.key),

@@ -3,10 +3,10 @@
 //! Owns the order: a row brings an attempt and its outcome together, but other attempts may lie between the two.
 
 use super::context::Context;
+use super::press::Press;
 use super::replay::{Destination, ReplaySink, ReplayTotals};
 use anyhow::Result;
-use bytes::Bytes;
-use smartrouter::io::codec::{Codec, Wire};
+use smartrouter::io::codec::Wire;
 use smartrouter::io::history::HistoryEvents;
 use smartrouter::io::log::embedded::EmbeddedLog;
 use smartrouter::io::log::{Appender, EventLog, Output, Reader, TopicPartition};
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) struct Sink {
-    codec: Codec,
+    press: Press,
     names: TopicNames,
     appender: Box<dyn Appender>,
     /// Records that wait for their event time, by time and order of arrival.
@@ -51,7 +51,7 @@ impl Sink {
             }
         };
         Ok(Self {
-            codec: context.codec()?,
+            press: Press::new(context.codec()?, context.names()),
             names: context.names().clone(),
             appender: log.appender()?,
             held: BTreeMap::new(),
@@ -64,17 +64,8 @@ impl Sink {
 
     /// Holds a record until its event time has come.
     fn hold<T: Wire>(&mut self, at: i64, key: &str, value: &T) -> Result<()> {
-        let mut bytes = Vec::with_capacity(256);
-        self.codec.encode(value, &mut bytes)?;
-        let output = Output {
-            topic: Arc::from(self.names.full(T::KIND.topic())),
-            partition: None,
-            // Kafka keeps records by the age of this time: history that arrives today is today's.
-            timestamp_ms: self.engine.is_some().then_some(at),
-            key: Some(Bytes::copy_from_slice(key.as_bytes())),
-            value: Some(bytes.into()),
-            headers: Vec::new(),
-        };
+        // Kafka keeps records by the age of this time: history that arrives today is today's.
+        let output = self.press.print(key, self.engine.is_some().then_some(at), value)?;
         self.held.insert((at, self.arrived), output);
         self.arrived += 1;
         self.last_at = self.last_at.max(at);

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use smartrouter::api::AdminServer;
 use smartrouter::config::EventLog as LogKind;
 use smartrouter::io::log::kafka::KafkaLog;
-use smartrouter::runtime::status::Status;
+use smartrouter::runtime::status::{Phase, Status};
 use smartrouter::runtime::{Clock, Live, Stop};
 use smartrouter::telemetry;
 use std::process;
@@ -32,8 +32,7 @@ pub(super) fn run(context: &Context) -> Result<Verdict> {
     let shared = Arc::new(context.shared(Clock::Wall)?);
     crash_report::install(context.state_dir());
     let stop = Stop::default();
-    let connected = Arc::new(AtomicBool::new(false));
-    stop_on_signal(&stop, &connected, Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
+    stop_on_signal(&stop, status.clone(), Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
     let limits = context.limits();
     tracing::info!(
         bootstrap = config.kafka.bootstrap_servers,
@@ -45,7 +44,6 @@ pub(super) fn run(context: &Context) -> Result<Verdict> {
     );
     status.set_log_unavailable(Some(format!("connecting to {}", config.kafka.bootstrap_servers)));
     let Some(log) = connect(context, &status, &stop)? else { return Ok(Verdict::Done) };
-    connected.store(true, Ordering::SeqCst);
     Live { log: Arc::new(log), shared, status, limits, threads: config.runtime.threads, stop }
         .run()
         .context("the router stopped")?;
@@ -69,17 +67,17 @@ fn connect(context: &Context, status: &Status, stop: &Stop) -> Result<Option<Kaf
     Ok(None)
 }
 
-/// The first signal asks for an orderly end, which may take `timeout`; the second ends the process at once. Before the log has
-/// answered there is nothing to put in order.
-fn stop_on_signal(stop: &Stop, connected: &Arc<AtomicBool>, timeout: Duration) -> Result<()> {
+/// The first signal asks for an orderly end, which may take `timeout`; the second ends the process at once. While it is
+/// starting there is nothing to put in order.
+fn stop_on_signal(stop: &Stop, status: Arc<Status>, timeout: Duration) -> Result<()> {
     let flag: Arc<AtomicBool> = signals::stop_flag()?;
-    let (stop, connected) = (stop.clone(), connected.clone());
+    let stop = stop.clone();
     let watch = move || {
         while !flag.load(Ordering::SeqCst) {
             thread::sleep(SIGNAL_CHECK);
         }
-        if !connected.load(Ordering::SeqCst) {
-            tracing::info!("told to stop before Kafka answered: nothing was taken");
+        if status.report().phase == Phase::Starting {
+            tracing::info!("told to stop while starting: nothing was taken");
             process::exit(0);
         }
         tracing::info!("told to stop: committing and leaving the group");

@@ -239,7 +239,7 @@ fn rate(of: u64, share: f64) -> String {
     if of == 0 { "-".to_owned() } else { format!("{:.1} %", share * 100.0) }
 }
 
-fn now_ms() -> EpochMs {
+pub(super) fn now_ms() -> EpochMs {
     chrono::Utc::now().timestamp_millis()
 }
 

@@ -4,26 +4,33 @@
 //! world and a log. Never decides when time passes: `demo` and `simulate` do.
 
 use super::context::Context;
+use super::press::Press;
 use super::scan::partitions_of;
 use anyhow::{Context as _, Result, bail};
-use bytes::Bytes;
 use smartrouter::domain::decision::{RoutingDecision, SkipReason};
 use smartrouter::domain::payment::{Payment, RoutingRequest};
 use smartrouter::domain::psp::PspOutage;
 use smartrouter::domain::{EpochMs, PspId};
 use smartrouter::engine::policy::{DecideInput, Router, StaticView, decide};
-use smartrouter::engine::settings::{Ranking, Settings, Split};
-use smartrouter::io::codec::{Codec, Wire};
+use smartrouter::engine::settings::{Merchant, Psp, Ranking, Settings, Split};
+use smartrouter::io::codec::Codec;
 use smartrouter::io::log::{Appender, EventLog, Output, Polled, Position, Reader};
-use smartrouter::io::topics::{self, TopicNames};
+use smartrouter::io::topics;
 use smartrouter::sim::{Route, Scenario, ScenarioError, SimEvent, SimPsp, StaticRoute, World, WorldSettings};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The first merchant of the configuration with counterparts of its PSPs.
 pub(super) fn settings(settings: &Settings, seed: u64, start_at: EpochMs) -> Result<WorldSettings> {
+    let (merchant, psps) = first_merchant(settings)?;
+    let simulated = SimPsp::counterparts(&psps);
+    let static_split = usual_split(settings);
+    Ok(WorldSettings { static_split, ..WorldSettings::typical(seed, start_at, merchant.clone(), simulated) })
+}
+
+/// Whose payments are made up, and the PSPs that may get them: at least one.
+pub(super) fn first_merchant(settings: &Settings) -> Result<(&Merchant, Vec<Psp>)> {
     let Some(merchant) = settings.merchants.first() else {
         bail!(
             "no merchant is configured, so there is nobody to simulate: give a configuration such as deploy/volaris.toml with -c"
@@ -33,9 +40,7 @@ pub(super) fn settings(settings: &Settings, seed: u64, start_at: EpochMs) -> Res
     if psps.is_empty() {
         bail!("merchant {} has no PSPs: list them in `psps`", merchant.id);
     }
-    let simulated = SimPsp::counterparts(&psps);
-    let static_split = usual_split(settings);
-    Ok(WorldSettings { static_split, ..WorldSettings::typical(seed, start_at, merchant.clone(), simulated) })
+    Ok((merchant, psps))
 }
 
 /// The split of the weightiest rule that has one: it tells which PSPs have most of the traffic.
@@ -104,15 +109,14 @@ pub(super) enum Stamp {
 
 /// Writes what the world tells.
 pub(super) struct Feed {
-    codec: Codec,
-    names: TopicNames,
+    press: Press,
     appender: Box<dyn Appender>,
     stamp: Stamp,
 }
 
 impl Feed {
     pub(super) fn open(context: &Context, log: &dyn EventLog, stamp: Stamp) -> Result<Self> {
-        Ok(Self { codec: context.codec()?, names: context.names().clone(), appender: log.appender()?, stamp })
+        Ok(Self { press: Press::new(context.codec()?, context.names()), appender: log.appender()?, stamp })
     }
 
     /// All events as one batch.
@@ -126,25 +130,12 @@ impl Feed {
     }
 
     fn output(&self, event: &SimEvent) -> Result<Output> {
-        let (topic, value) = match event {
-            SimEvent::Request(request) => self.encode(&**request)?,
-            SimEvent::Attempt(attempt) => self.encode(&**attempt)?,
-            SimEvent::Outcome(outcome) => self.encode(&**outcome)?,
-        };
-        Ok(Output {
-            topic: Arc::from(self.names.full(topic)),
-            partition: None,
-            timestamp_ms: (self.stamp == Stamp::EventTime).then(|| event.at()),
-            key: Some(Bytes::copy_from_slice(event.key().as_bytes())),
-            value: Some(value.into()),
-            headers: Vec::new(),
-        })
-    }
-
-    fn encode<T: Wire>(&self, value: &T) -> Result<(&'static str, Vec<u8>)> {
-        let mut bytes = Vec::with_capacity(512);
-        self.codec.encode(value, &mut bytes)?;
-        Ok((T::KIND.topic(), bytes))
+        let (key, at) = (event.key(), (self.stamp == Stamp::EventTime).then(|| event.at()));
+        match event {
+            SimEvent::Request(request) => self.press.print(key, at, &**request),
+            SimEvent::Attempt(attempt) => self.press.print(key, at, &**attempt),
+            SimEvent::Outcome(outcome) => self.press.print(key, at, &**outcome),
+        }
     }
 }
 

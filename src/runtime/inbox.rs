@@ -76,12 +76,15 @@ impl InputEvent {
 /// The inner error is the record's fault, the outer one is not.
 fn read<T: Wire + Validate>(codec: &Codec, record: &Record) -> Result<Result<T, String>, CodecError> {
     let Some(bytes) = &record.value else { return Ok(Err("the record has no value".to_owned())) };
+    // Without a time that can be true there is nothing to hold the event's own time against.
+    let in_time = |value| written_at(record.timestamp_ms).map(|()| value).map_err(|invalid| format!("invalid: {invalid}"));
+    Ok(decoded(codec, bytes)?.and_then(in_time))
+}
+
+/// As `read`, of the bytes alone.
+pub(super) fn decoded<T: Wire + Validate>(codec: &Codec, bytes: &[u8]) -> Result<Result<T, String>, CodecError> {
     match codec.decode::<T>(bytes) {
-        Ok(value) => {
-            // Without a time that can be true there is nothing to hold the event's own time against.
-            let checked = value.validate().and_then(|()| written_at(record.timestamp_ms));
-            Ok(checked.map(|()| value).map_err(|invalid| format!("invalid: {invalid}")))
-        }
+        Ok(value) => Ok(value.validate().map(|()| value).map_err(|invalid| format!("invalid: {invalid}"))),
         Err(error) if error.blames_record() => Ok(Err(format!("cannot be decoded: {error}"))),
         Err(error) => Err(error),
     }

@@ -30,16 +30,6 @@ const CACHE_ENTRIES_MAX: usize = 16_000;
 /// Entries that one sweep looks at: retention costs a bounded time per turn.
 const SWEEP_ENTRIES: usize = 500;
 
-/// What to do with a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Handling {
-    Process,
-    /// The engine failed on it before.
-    Bury,
-    /// Even its dead letter could not be written.
-    BuryWithoutBytes,
-}
-
 pub(super) struct PaymentTask {
     payments_shard: Shard,
     customers_shard: Shard,
@@ -95,18 +85,17 @@ impl PaymentTask {
         })
     }
 
-    /// Takes one record in.
-    pub(super) fn process(&mut self, shared: &Shared, pending: &Pending, handling: Handling) -> Result<(), TaskError> {
+    /// Takes one record in. `is_unspeakable`: even its dead letter could not be written.
+    pub(super) fn process(&mut self, shared: &Shared, pending: &Pending, is_unspeakable: bool) -> Result<(), TaskError> {
         let record = &pending.record;
         if pending.clamped {
             counter!(telemetry::FUTURE_CLAMPED, "topic" => topic_label(pending.input)).increment(1);
         }
         match &pending.event {
-            _ if handling == Handling::BuryWithoutBytes => {
+            _ if is_unspeakable => {
                 self.bury(shared, pending, "its dead letter is too large for its topic: without the bytes", false);
             }
             InputEvent::Bad(reason) => self.bury(shared, pending, reason, true),
-            _ if handling == Handling::Bury => self.bury(shared, pending, "the engine failed on this record; report it", true),
             InputEvent::Request(request) => self.on_request(shared, record, request)?,
             InputEvent::Attempt(attempt) => {
                 let effects = self.observe(shared, &attempt.payment.payment_id, Event::Attempt(attempt))?;
@@ -162,12 +151,12 @@ impl PaymentTask {
         };
         let gathered = Instant::now();
         let mut decided = decide(&shared.router, &input);
+        let (gather, decide) = (gathered - begun, gathered.elapsed());
         let latency = &mut decided.decision.latency_us;
-        latency.gather = micros(gathered - begun);
-        latency.decide = micros(gathered.elapsed());
-        decided.prediction.latency_us = micros(begun.elapsed());
-        histogram!(telemetry::DECIDE_SECONDS, "step" => "gather").record((gathered - begun).as_secs_f64());
-        histogram!(telemetry::DECIDE_SECONDS, "step" => "decide").record(gathered.elapsed().as_secs_f64());
+        (latency.gather, latency.decide) = (micros(gather), micros(decide));
+        decided.prediction.latency_us = micros(gather + decide);
+        histogram!(telemetry::DECIDE_SECONDS, "step" => "gather").record(gather.as_secs_f64());
+        histogram!(telemetry::DECIDE_SECONDS, "step" => "decide").record(decide.as_secs_f64());
         counter!(telemetry::DECISIONS, "decided_by" => format!("{:?}", decided.decision.decided_by)).increment(1);
         if decided.decision.fallback_reason.is_some() {
             counter!(telemetry::FALLBACKS).increment(1);
@@ -329,7 +318,7 @@ fn count_results(psp_id: &PspId, tally: &Tally) {
     }
 }
 
-pub(super) fn topic_label(input: Input) -> &'static str {
+fn topic_label(input: Input) -> &'static str {
     match input {
         Input::Requests => crate::io::topics::ROUTING_REQUESTS,
         Input::Attempts => crate::io::topics::PAYMENT_ATTEMPTS,

@@ -34,7 +34,7 @@ const RECORDS_PER_TURN: usize = 5_000;
 
 /// What a shard's local content is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Worth {
+pub(super) enum Worth {
     RollForward(i64),
     Rebuild(&'static str),
     /// What is missing here is missing in the changelog too: records were deleted from it, which compaction never does to the
@@ -172,7 +172,7 @@ fn moved(at: &TopicPartition, before: i32, now: i32) -> LogError {
 }
 
 /// `bounds`: first offset of the changelog that is still there, and the offset behind its last record, settled or not.
-fn worth(local: Option<&ShardPosition>, expected: &ShardPosition, bounds: (i64, i64)) -> Worth {
+pub(super) fn worth(local: Option<&ShardPosition>, expected: &ShardPosition, bounds: (i64, i64)) -> Worth {
     let (first, end) = bounds;
     let rebuild = if first > 0 { Worth::Lost } else { Worth::Rebuild };
     let Some(local) = local else { return rebuild("none is here") };

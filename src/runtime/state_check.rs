@@ -5,9 +5,9 @@
 
 use super::TaskError;
 use super::entity_cache::FORMAT;
-use super::restore::log_id_of;
+use super::restore::{Worth, log_id_of, worth};
 use super::shared::changelog_of;
-use crate::io::log::{EventLog, LogError, Polled, Position, TopicDescription, TopicPartition};
+use crate::io::log::{EventLog, LogError, Polled, Position, TopicPartition};
 use crate::io::store::{Shard, ShardPosition, StateStore, StoreName};
 use crate::io::topics::TopicNames;
 use serde::Serialize;
@@ -57,45 +57,50 @@ pub fn check_state(store: &StateStore, log: &dyn EventLog, names: &TopicNames) -
     let mut reports = Vec::new();
     for name in StoreName::ALL {
         let topic = names.full(changelog_of(name));
+        let partitions = known.iter().find(|it| it.name == topic).map_or(0, |it| it.partitions);
         for partition in store.partitions(name)? {
             let shard = Shard::new(name, partition);
             let (entries, sha256) = fingerprint(store, shard)?;
             let position = store.position(shard)?;
-            let mut report = ShardReport {
+            let at = TopicPartition::new(&topic, partition);
+            let bounds = if partition < partitions { log.reader()?.bounds(&at)? } else { (0, 0) };
+            let difference = match stands_for(position.as_ref(), &log_id, (&topic, partitions), bounds) {
+                Err(why) => Some(why),
+                Ok(offset) => compare(store, log, (shard, &at), offset, bounds.1)?,
+            };
+            let report = ShardReport {
                 store: name.as_str(),
                 partition,
                 entries,
                 sha256,
                 changelog_offset: position.as_ref().map(|position| position.changelog_offset),
-                changelog_end: 0,
-                equal: false,
-                difference: None,
+                changelog_end: bounds.1,
+                equal: difference.is_none(),
+                difference,
             };
-            report.difference = match stands_for(position.as_ref(), &log_id, &topic, &known) {
-                Err(why) => Some(why),
-                Ok(offset) => compare(store, log, (shard, &TopicPartition::new(&topic, partition)), offset, &mut report)?,
-            };
-            report.equal = report.difference.is_none();
             reports.push(report);
         }
     }
     Ok(reports)
 }
 
-/// The offset up to which the shard claims to hold this changelog; or why it does not.
-fn stands_for(position: Option<&ShardPosition>, log_id: &str, topic: &str, known: &[TopicDescription]) -> Result<i64, String> {
+/// The offset up to which the shard claims to hold this changelog; or what a start would make of it, by the rules of `restore`.
+fn stands_for(
+    position: Option<&ShardPosition>,
+    log_id: &str,
+    (topic, partitions): (&str, i32),
+    bounds: (i64, i64),
+) -> Result<i64, String> {
     let Some(position) = position else { return Err("entries without a position: it is rebuilt".to_owned()) };
-    let partitions = known.iter().find(|it| it.name == topic).map_or(0, |it| it.partitions);
-    if position.log_id != log_id {
-        return Err("it belongs to another log: it is rebuilt".to_owned());
+    let expected = ShardPosition { log_id: log_id.to_owned(), partitions, format: FORMAT, changelog_offset: 0 };
+    match worth(Some(position), &expected, bounds) {
+        Worth::RollForward(offset) => Ok(offset),
+        Worth::Rebuild(why) => Err(format!("{why}: it is rebuilt")),
+        Worth::Lost(why) => {
+            Err(format!("{why}, and the changelog's records below {} were deleted: nothing starts on it", bounds.0))
+        }
+        Worth::Moved(before) => Err(format!("written when {topic} had {before} partitions, now it has {partitions}")),
     }
-    if position.partitions != partitions {
-        return Err(format!("written when {topic} had {} partitions, now it has {partitions}", position.partitions));
-    }
-    if position.format != FORMAT {
-        return Err("its format is another version's: it is rebuilt".to_owned());
-    }
-    Ok(position.changelog_offset)
 }
 
 fn fingerprint(store: &StateStore, shard: Shard) -> Result<(u64, String), TaskError> {
@@ -116,16 +121,8 @@ fn compare(
     log: &dyn EventLog,
     (shard, at): (Shard, &TopicPartition),
     offset: i64,
-    report: &mut ShardReport,
+    end: i64,
 ) -> Result<Option<String>, TaskError> {
-    let (first, end) = log.reader()?.bounds(at)?;
-    report.changelog_end = end;
-    if offset > end {
-        return Ok(Some(format!("it is ahead of its changelog, which ends at {end}")));
-    }
-    if offset < first {
-        return Ok(Some(format!("it is older than its changelog's start, {first}: it is rebuilt")));
-    }
     let mut told = read(log, at, offset, end)?;
     let mut difference: Option<(Vec<u8>, &str)> = None;
     store.scan(shard, b"", |key, value| {

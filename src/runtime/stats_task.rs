@@ -4,11 +4,12 @@
 
 use super::TaskError;
 use super::clock::Clock;
+use super::inbox::decoded;
 use super::shared::Shared;
 use super::staged::Staged;
 use crate::domain::learning::StatsDelta;
-use crate::domain::psp::{HealthState, PspState, Segment, state_key};
-use crate::domain::{EpochMs, PspId, Validate};
+use crate::domain::psp::{PspState, Segment, state_key};
+use crate::domain::{EpochMs, PspId};
 use crate::engine::psp::{PspBook, StatsEffects, psp_of_key};
 use crate::io::log::Record;
 use crate::io::store::{Shard, StoreName};
@@ -64,17 +65,11 @@ impl StatsTask {
 
     pub(super) fn process(&mut self, shared: &Shared, record: &Record, now_ms: i64) -> Result<(), TaskError> {
         self.at_end = false;
-        match record.value.as_deref().map(|bytes| shared.codec.decode::<StatsDelta>(bytes)) {
-            Some(Ok(delta)) => match delta.validate() {
-                Ok(()) => self.merge(shared, &delta, now_ms)?,
-                Err(invalid) => {
-                    tracing::error!(partition = record.at.partition, offset = record.offset, %invalid, "a delta is invalid and is left out");
-                }
-            },
-            Some(Err(error)) if !error.blames_record() => return Err(error.into()),
+        match record.value.as_deref().map(|bytes| decoded::<StatsDelta>(&shared.codec, bytes)).transpose()? {
+            Some(Ok(delta)) => self.merge(shared, &delta, now_ms)?,
             // Written by ourselves under a transaction: this is a version that we do not know, or somebody else's hand.
-            Some(Err(error)) => {
-                tracing::error!(partition = record.at.partition, offset = record.offset, %error, "a delta cannot be read and is left out");
+            Some(Err(reason)) => {
+                tracing::error!(partition = record.at.partition, offset = record.offset, reason, "a delta is left out");
             }
             None => {}
         }
@@ -189,17 +184,9 @@ impl StatsTask {
 
 /// For dashboards: how a PSP is doing over all its traffic.
 fn show(state: &PspState) {
-    let level = match state.state {
-        // Nothing is held against it.
-        HealthState::Up | HealthState::Unknown => 0.0,
-        HealthState::Degraded => 1.0,
-        HealthState::Recovering => 2.0,
-        HealthState::Down => 3.0,
-    };
-    gauge!(telemetry::PSP_STATE, "psp_id" => state.psp_id.to_string()).set(level);
+    gauge!(telemetry::PSP_STATE, "psp_id" => state.psp_id.to_string()).set(f64::from(state.state.severity()));
     let windows = [("15m", &state.windows.last_15m), ("1h", &state.windows.last_1h), ("24h", &state.windows.last_24h)];
     for (window, stats) in windows.into_iter().filter(|(_, stats)| stats.attempts > 0) {
-        let rate = stats.approvals as f64 / stats.attempts as f64;
-        gauge!(telemetry::PSP_APPROVAL_RATE, "psp_id" => state.psp_id.to_string(), "window" => window).set(rate);
+        gauge!(telemetry::PSP_APPROVAL_RATE, "psp_id" => state.psp_id.to_string(), "window" => window).set(stats.approval_rate);
     }
 }

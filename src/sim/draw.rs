@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 /// What a stream is for: part of its key, so that no two purposes share numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
-pub(super) enum Purpose {
+pub enum Purpose {
     Arrivals = 1,
     Customer = 2,
     Order = 3,
@@ -22,15 +22,17 @@ pub(super) enum Purpose {
     /// What the customer does after a failure.
     Retry = 7,
     Affinity = 8,
+    /// Payments that are made up to measure with, in no world.
+    Load = 9,
 }
 
 /// One stream of draws.
 #[derive(Clone, Debug)]
-pub(super) struct Draw(ChaCha8Rng);
+pub struct Draw(ChaCha8Rng);
 
 impl Draw {
     /// The stream of `purpose` for a subject, which up to two numbers name.
-    pub(super) fn keyed(world: u64, purpose: Purpose, subject: u64, detail: u64) -> Self {
+    pub fn keyed(world: u64, purpose: Purpose, subject: u64, detail: u64) -> Self {
         let mut key = [0_u8; 32];
         for (bytes, word) in key.chunks_exact_mut(8).zip([world, purpose as u64, subject, detail]) {
             bytes.copy_from_slice(&word.to_le_bytes());
@@ -38,9 +40,19 @@ impl Draw {
         Self(ChaCha8Rng::from_seed(key))
     }
 
+    /// 64 random bits.
+    pub fn word(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    /// Uniform in `0..end`, nearly; 0 when the range is empty.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.word() % end.max(1)
+    }
+
     /// Uniform in [0, 1), 53 bits.
-    pub(super) fn unit(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    pub fn unit(&mut self) -> f64 {
+        (self.word() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     pub(super) fn chance(&mut self, probability: f64) -> bool {
@@ -76,7 +88,7 @@ impl Draw {
     }
 
     /// Exponential with mean 1.
-    pub(super) fn exponential(&mut self) -> f64 {
+    pub fn exponential(&mut self) -> f64 {
         -(1.0 - self.unit()).ln()
     }
 }

@@ -31,6 +31,7 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
+pub use draw::{Draw, Purpose};
 pub use failover::{Choice, Failover, FailoverWatch};
 pub use psp::{Approval, Latency, SimPsp};
 pub use reality::{Answer, Fate, Odds, Reality, Retries};

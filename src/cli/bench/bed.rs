@@ -5,16 +5,16 @@
 
 use super::super::context::Context;
 use super::super::globals::Globals;
-use super::super::scan::{partitions_of, scan};
+use super::super::psp::states;
+use super::super::scan::partitions_of;
 use super::traffic::Traffic;
 use anyhow::{Result, bail};
 use smartrouter::config::EventLog as LogKind;
-use smartrouter::domain::psp::{PspState, SegmentKind};
+use smartrouter::domain::psp::SegmentKind;
 use smartrouter::io::codec::Codec;
 use smartrouter::io::log::kafka::KafkaLog;
-use smartrouter::io::log::{EventLog, LogError, Position, Reader, TopicPartition};
+use smartrouter::io::log::{EventLog, Position, Reader, TopicPartition};
 use smartrouter::io::topics::{self, PlanOptions, TopicNames};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -84,15 +84,8 @@ impl Bed {
         let mut reader = log.reader()?;
         let mut from = Vec::new();
         for at in self.partitions(&[base])? {
-            let mut bounds = reader.bounds(&at);
-            // Topics were made just now: a broker that is busy takes a while to lead them.
-            for _ in 0..LEADER_TRIES {
-                if !bounds.as_ref().is_err_and(LogError::is_transient) {
-                    break;
-                }
-                bounds = reader.bounds(&at);
-            }
-            from.push((at, Position::At(bounds?.1)));
+            let (_, end) = reader.bounds(&at)?;
+            from.push((at, Position::At(end)));
         }
         reader.assign(&from)?;
         Ok(reader)
@@ -106,22 +99,9 @@ impl Bed {
 
     /// Attempts in the day's window over all PSPs, as `psp.states` says.
     pub(super) fn attempts_counted(&self) -> Result<u64> {
-        let mut by_psp: BTreeMap<String, u64> = BTreeMap::new();
-        let mut broken = None;
-        scan(&self.log, &[self.names.full(topics::PSP_STATES)], |record| {
-            let Some(value) = record.value else { return };
-            match self.codec.decode::<PspState>(&value) {
-                Ok(state) if state.segment.kind == SegmentKind::All => {
-                    by_psp.insert(state.psp_id.to_string(), state.windows.last_24h.attempts.unsigned_abs());
-                }
-                Ok(_) => {}
-                Err(error) => broken = Some(error),
-            }
-        })?;
-        match broken {
-            Some(error) => Err(error.into()),
-            None => Ok(by_psp.values().sum()),
-        }
+        let states = states(&self.log, &self.codec, self.names.full(topics::PSP_STATES))?;
+        let all = states.iter().filter(|state| state.segment.kind == SegmentKind::All);
+        Ok(all.map(|state| state.windows.last_24h.attempts.unsigned_abs()).sum())
     }
 
     /// Waits until every attempt is in the windows; more than were sent, or fewer for too long, is an error.
@@ -142,7 +122,6 @@ impl Bed {
     }
 }
 
-const LEADER_TRIES: usize = 5;
 const VERIFY_TRIES: usize = 60;
 const VERIFY_PAUSE: Duration = Duration::from_millis(500);
 

@@ -4,11 +4,12 @@
 //! The payments are alike (one brand, one country), so that all segments of the PSP see the same and the evidence is a count of
 //! payments. Each outage hits the PSP that had most of the decisions just before.
 
+use super::super::press::Press;
 use super::bed::Bed;
 use super::child::Engine;
 use super::figures::{Figures, Goal, quantile};
 use super::load::{Answers, Begin, PROMPT};
-use super::traffic::{Asking, Press, Shape, outcome_of};
+use super::traffic::{Asking, Shape, outcome_of};
 use super::{Bench, Size};
 use anyhow::{Result, bail};
 use clap::Args;

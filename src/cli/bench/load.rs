@@ -2,10 +2,11 @@
 //!
 //! Owns the senders' loops and their lateness. The load is open: nothing waits for an answer. Never starts or ends an engine.
 
+use super::super::press::Press;
 use super::bed::Bed;
 use super::child::Engine;
 use super::figures::quantile;
-use super::traffic::{Asking, Press, Shape, Traffic};
+use super::traffic::{Asking, Shape, Traffic};
 use anyhow::{Result, bail};
 use smartrouter::domain::decision::RoutingDecision;
 use smartrouter::io::codec::Codec;

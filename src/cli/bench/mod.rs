@@ -21,6 +21,7 @@ use super::Verdict;
 use super::context::Context;
 use super::globals::Globals;
 use super::screen::remark;
+use super::simulate::now_ms;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use figures::{COLUMNS, Figures};
@@ -131,8 +132,4 @@ fn measure(bench: &Bench<'_>, which: &Which, figures: &mut Figures) -> Result<()
             Ok(())
         }
     }
-}
-
-fn now_ms() -> i64 {
-    chrono::Utc::now().timestamp_millis()
 }

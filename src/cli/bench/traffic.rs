@@ -2,18 +2,19 @@
 //!
 //! Owns the shape of the load and its seed: the same shape gives the same payments. Never waits: who sends decides when.
 
-use anyhow::{Result, bail};
-use bytes::Bytes;
+use super::super::press::Press;
+use super::super::world::first_merchant;
+use anyhow::Result;
 use smartrouter::domain::payment::{
     Card, CardType, HardSoft, Initiator, MessageConfig, Payment, PaymentAttempt, PaymentOutcome, RoutingRequest, Status,
 };
 use smartrouter::domain::{EpochMs, PspId};
 use smartrouter::engine::settings::{Psp, Settings};
-use smartrouter::io::codec::{Codec, Wire};
+use smartrouter::io::codec::Codec;
 use smartrouter::io::log::Output;
 use smartrouter::io::topics::TopicNames;
+use smartrouter::sim::{Draw, Purpose};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// What the payments are like.
 #[derive(Clone)]
@@ -29,13 +30,7 @@ pub(super) struct Shape {
 impl Shape {
     /// The first merchant's payments, spread evenly over its PSPs.
     pub(super) fn of(settings: &Settings) -> Result<Self> {
-        let Some(merchant) = settings.merchants.first() else {
-            bail!("no merchant is configured: give a configuration such as deploy/volaris.toml with -c");
-        };
-        let psps: Vec<Psp> = settings.psps.iter().filter(|psp| merchant.psps.contains(&psp.id)).cloned().collect();
-        if psps.is_empty() {
-            bail!("merchant {} has no PSPs: list them in `psps`", merchant.id);
-        }
+        let (merchant, psps) = first_merchant(settings)?;
         Ok(Self {
             merchant_id: merchant.id.clone(),
             currency: merchant.currencies.first().cloned().unwrap_or_else(|| "EUR".to_owned()),
@@ -70,7 +65,7 @@ pub(super) struct Event {
 pub(super) struct Traffic {
     press: Press,
     shape: Shape,
-    dice: Dice,
+    dice: Draw,
     made: u64,
     attempts: u64,
     /// Outcomes that are not due yet, by time and number.
@@ -79,7 +74,14 @@ pub(super) struct Traffic {
 
 impl Traffic {
     pub(super) fn new(codec: Codec, names: &TopicNames, shape: Shape, attempts: u64) -> Self {
-        Self { press: Press::new(codec, names), shape, dice: Dice(42), made: 0, attempts, pending: BTreeMap::new() }
+        Self {
+            press: Press::new(codec, names),
+            shape,
+            dice: Draw::keyed(42, Purpose::Load, 0, 0),
+            made: 0,
+            attempts,
+            pending: BTreeMap::new(),
+        }
     }
 
     /// The next record; `None` when the last outcome is out.
@@ -147,7 +149,7 @@ pub(super) fn outcome_of(attempt: &PaymentAttempt, status: Status, latency_ms: i
     }
 }
 
-fn status(dice: &mut Dice) -> Status {
+fn status(dice: &mut Draw) -> Status {
     match dice.below(100) {
         0..85 => Status::Approved,
         85..98 => Status::Declined,
@@ -156,18 +158,17 @@ fn status(dice: &mut Dice) -> Status {
     }
 }
 
-fn latency_ms(dice: &mut Dice, status: Status) -> i64 {
-    let exponential = -(1.0 - dice.unit()).ln();
-    if status == Status::Timeout { LATENCY_MS_MAX } else { ((50.0 + 350.0 * exponential) as i64).min(LATENCY_MS_MAX) }
+fn latency_ms(dice: &mut Draw, status: Status) -> i64 {
+    if status == Status::Timeout { LATENCY_MS_MAX } else { ((50.0 + 350.0 * dice.exponential()) as i64).min(LATENCY_MS_MAX) }
 }
 
 /// A payment that a PSP with these brands takes (none: all).
-fn payment(shape: &Shape, brands: &[String], dice: &mut Dice) -> Payment {
+fn payment(shape: &Shape, brands: &[String], dice: &mut Draw) -> Payment {
     let brand = match brands.len().min(BRANDS.len()) {
         0 => BRANDS[dice.below(BRANDS.len() as u64) as usize],
         known => brands[dice.below(known as u64) as usize].as_str(),
     };
-    let (high, low) = (dice.next(), dice.next());
+    let (high, low) = (dice.word(), dice.word());
     Payment {
         payment_id: format!("{:08x}-{:04x}-{:04x}-{:016x}", high >> 32, (high >> 16) & 0xffff, high & 0xffff, low),
         order_id: format!("o{:08}", dice.below(100_000_000)),
@@ -205,12 +206,12 @@ fn payment(shape: &Shape, brands: &[String], dice: &mut Dice) -> Payment {
 /// Requests for new payments, which any PSP that takes common brands may get.
 pub(super) struct Asking {
     shape: Shape,
-    dice: Dice,
+    dice: Draw,
 }
 
 impl Asking {
     pub(super) fn new(shape: Shape) -> Self {
-        Self { shape, dice: Dice(7) }
+        Self { shape, dice: Draw::keyed(7, Purpose::Load, 0, 0) }
     }
 
     pub(super) fn request(&mut self, request_id: String, requested_at: EpochMs) -> RoutingRequest {
@@ -228,54 +229,5 @@ impl Asking {
     /// The attempt that follows a decision.
     pub(super) fn attempt(payment: Payment, number: u64, psp_id: PspId, at: EpochMs) -> PaymentAttempt {
         attempt_at(payment, number, psp_id, at)
-    }
-}
-
-/// Turns records into what the log takes.
-pub(super) struct Press {
-    codec: Codec,
-    /// Full topic names by base name.
-    topics: BTreeMap<&'static str, Arc<str>>,
-}
-
-impl Press {
-    pub(super) fn new(codec: Codec, names: &TopicNames) -> Self {
-        let topics = smartrouter::io::topics::INPUTS.iter().map(|base| (*base, Arc::from(names.full(base)))).collect();
-        Self { codec, topics }
-    }
-
-    pub(super) fn print<T: Wire>(&self, key: &str, timestamp_ms: Option<i64>, value: &T) -> Result<Output> {
-        let Some(topic) = self.topics.get(T::KIND.topic()) else { bail!("{} is no input", T::KIND.topic()) };
-        let mut bytes = Vec::with_capacity(192);
-        self.codec.encode(value, &mut bytes)?;
-        Ok(Output {
-            topic: topic.clone(),
-            partition: None,
-            timestamp_ms,
-            key: Some(Bytes::copy_from_slice(key.as_bytes())),
-            value: Some(bytes.into()),
-            headers: Vec::new(),
-        })
-    }
-}
-
-/// `SplitMix64`: fast, seeded, and good enough to scatter payments.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }

@@ -12,7 +12,7 @@ mod commit;
 mod ownership;
 
 use super::inbox::{self, Input, Pending};
-use super::payment_task::{Handling, PaymentTask};
+use super::payment_task::PaymentTask;
 use super::restore::{Restore, log_id_of};
 use super::shared::Shared;
 use super::stats_task::StatsTask;
@@ -275,8 +275,8 @@ impl TaskGroup {
             Polled::Revoked(partitions) => self.on_revoked(&partitions),
             Polled::Record(record) => return self.on_record(record, now_ms),
             Polled::End { at, .. } => {
-                let (id, input) = (self.task_of(&at), self.input_of(&at));
-                match (id.and_then(|id| self.stages.get_mut(&id)), input) {
+                let Some((id, input)) = self.place_of(&at) else { return Ok(()) };
+                match (self.stages.get_mut(&id), input) {
                     (Some(Stage::Payments(task)), Some(input)) => task.order.ended(input, now_ms),
                     (Some(Stage::Stats(task)), _) => task.ended(),
                     _ => {}
@@ -287,7 +287,7 @@ impl TaskGroup {
     }
 
     fn on_record(&mut self, record: Record, now_ms: i64) -> Result<(), TaskError> {
-        let (Some(id), input) = (self.task_of(&record.at), self.input_of(&record.at)) else { return Ok(()) };
+        let Some((id, input)) = self.place_of(&record.at) else { return Ok(()) };
         match (self.stages.get_mut(&id), input) {
             (Some(Stage::Payments(task)), Some(input)) => {
                 let place = (record.at.clone(), record.offset);
@@ -323,18 +323,17 @@ impl TaskGroup {
     }
 
     fn task_of(&self, at: &TopicPartition) -> Option<TaskId> {
-        Some(match self.shared.topics.base_of(&at.topic)? {
-            topics::PAYMENT_ATTEMPTS | topics::PAYMENT_OUTCOMES | topics::ROUTING_REQUESTS => TaskId::Payments(at.partition),
-            topics::STATS_DELTAS => TaskId::Stats(at.partition),
-            _ => return None,
-        })
+        self.place_of(at).map(|(id, _)| id)
     }
 
-    fn input_of(&self, at: &TopicPartition) -> Option<Input> {
+    /// Whose partition it is, and which of a payment task's inputs.
+    fn place_of(&self, at: &TopicPartition) -> Option<(TaskId, Option<Input>)> {
+        let payments = |input| (TaskId::Payments(at.partition), Some(input));
         Some(match self.shared.topics.base_of(&at.topic)? {
-            topics::PAYMENT_ATTEMPTS => Input::Attempts,
-            topics::PAYMENT_OUTCOMES => Input::Outcomes,
-            topics::ROUTING_REQUESTS => Input::Requests,
+            topics::PAYMENT_ATTEMPTS => payments(Input::Attempts),
+            topics::PAYMENT_OUTCOMES => payments(Input::Outcomes),
+            topics::ROUTING_REQUESTS => payments(Input::Requests),
+            topics::STATS_DELTAS => (TaskId::Stats(at.partition), None),
             _ => return None,
         })
     }
@@ -343,7 +342,7 @@ impl TaskGroup {
     fn apply_back_pressure(&mut self) -> Result<(), LogError> {
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for at in &self.assigned {
-            let (Some(id), Some(input)) = (self.task_of(at), self.input_of(at)) else { continue };
+            let Some((id, Some(input))) = self.place_of(at) else { continue };
             let Some(Stage::Payments(task)) = self.stages.get(&id) else { continue };
             let queued = task.order.queued(input);
             if queued > self.limits.queue_records_max && !self.paused.contains(at) {
@@ -377,7 +376,7 @@ impl TaskGroup {
             self.working = Some(id);
             while budget > 0 {
                 let Some(pending) = task.order.next_request() else { break };
-                take(&self.shared, task, &pending, (&mut self.current, &self.poisonous, &self.unspeakable))?;
+                take(&self.shared, task, &pending, (&mut self.current, &self.unspeakable))?;
                 (budget, answered) = (budget - 1, true);
                 self.records_since_commit += 1;
             }
@@ -393,7 +392,7 @@ impl TaskGroup {
                 Stage::Payments(task) => {
                     while budget > 0 {
                         let Some(pending) = task.order.next_event(now_ms) else { break };
-                        take(&self.shared, task, &pending, (&mut self.current, &self.poisonous, &self.unspeakable))?;
+                        take(&self.shared, task, &pending, (&mut self.current, &self.unspeakable))?;
                         budget -= 1;
                         self.records_since_commit += 1;
                     }
@@ -576,16 +575,10 @@ fn take(
     shared: &Shared,
     task: &mut PaymentTask,
     pending: &Pending,
-    (current, poisonous, unspeakable): (&mut Option<Place>, &BTreeSet<Place>, &BTreeSet<Place>),
+    (current, unspeakable): (&mut Option<Place>, &BTreeSet<Place>),
 ) -> Result<(), TaskError> {
     let place = (pending.record.at.clone(), pending.record.offset);
-    let handling = if unspeakable.contains(&place) {
-        Handling::BuryWithoutBytes
-    } else if poisonous.contains(&place) {
-        Handling::Bury
-    } else {
-        Handling::Process
-    };
+    let is_unspeakable = unspeakable.contains(&place);
     *current = Some(place);
-    task.process(shared, pending, handling)
+    task.process(shared, pending, is_unspeakable)
 }

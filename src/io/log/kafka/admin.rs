@@ -32,7 +32,7 @@ impl ConsumerContext for Context<Asking> {}
 pub(super) type Tool = BaseConsumer<Context<Asking>>;
 
 /// Asks until there is an answer, a refusal, or `patience` is over.
-fn ask<R, T>(
+pub(super) fn ask<R, T>(
     client: &BaseConsumer<Context<R>>,
     what: &str,
     patience: Duration,

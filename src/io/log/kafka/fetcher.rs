@@ -6,6 +6,7 @@
 //! barrier drops what was fetched before a stop. Never commits, never joins a group (its client only carries a group's name).
 
 use super::KafkaOptions;
+use super::admin;
 use super::context::{Context, Reach, lock};
 use super::errors::{Meaning, code_of, configuration, meaning};
 use super::properties::{self, Role};
@@ -242,27 +243,8 @@ impl Fetcher {
     }
 
     pub(super) fn bounds(&self, at: &TopicPartition) -> Result<(i64, i64), LogError> {
-        let deadline = Instant::now() + self.answer_timeout;
-        loop {
-            let error = match self.consumer.fetch_watermarks(&at.topic, at.partition, self.answer_timeout) {
-                Ok(bounds) => {
-                    self.consumer.context().reach.answered();
-                    return Ok(bounds);
-                }
-                Err(error) => error,
-            };
-            let code = code_of(&error);
-            // A partition that was made just now, or whose broker restarts, is led by nobody for a moment.
-            let leaderless = matches!(code, RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable);
-            if leaderless && Instant::now() < deadline {
-                std::thread::sleep(NAP);
-                continue;
-            }
-            return Err(match meaning(code) {
-                Meaning::Missing => LogError::NoTopic(at.to_string()),
-                _ => self.failed(&format!("bounds of {at}"), &error),
-            });
-        }
+        let ask = |timeout| self.consumer.fetch_watermarks(&at.topic, at.partition, timeout);
+        admin::ask(&self.consumer, &at.to_string(), self.answer_timeout, ask)
     }
 
     /// The identity of a client that is in no group.
