@@ -32,7 +32,7 @@ test:
 
 torture:
 	@scripts/setup.sh build kafka python
-	scripts/torture.sh --cycles $(or $(CYCLES),500) $(if $(SEED),--seed $(SEED))
+	scripts/torture.sh $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SEED),--seed $(SEED))
 
 bench:
 	@scripts/setup.sh build kafka

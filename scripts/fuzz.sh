@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes each target (or those named) with libFuzzer for SECONDS_EACH: scripts/fuzz.sh 300 [codec mapping ...]. Ends with a line per target.
 # What is found lies in tests/fuzz/artifacts; `cargo fuzz run` shows it again. Before, a million records go through the seeded test.
-# Works with a stable compiler; RocksDB is not compiled again where the main build has left its library.
+# Works with a stable compiler.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-300}
@@ -14,11 +14,7 @@ command -v cargo-fuzz > /dev/null || cargo install cargo-fuzz --locked
 
 FUZZ_RECORDS=${FUZZ_RECORDS:-1000000} cargo test --test fuzz_inputs -- --nocapture
 
-library=$(find "$CARGO_TARGET_DIR" -name librocksdb.a -path '*librocksdb-sys*' -print -quit)
-if [ -n "$library" ]; then
-  ROCKSDB_LIB_DIR=$(dirname "$library")
-  export ROCKSDB_LIB_DIR ROCKSDB_STATIC=1
-fi
+. scripts/rocksdb.sh
 export CARGO_TARGET_DIR=$CARGO_TARGET_DIR/fuzz
 # The versions of the main build: its lock file, and libFuzzer's added.
 cp Cargo.lock tests/fuzz/Cargo.lock

@@ -3,22 +3,11 @@
 # Usage: torture.sh [--cycles N] [--seed S] [CASE...]; without --cycles 500 processes are killed. The short form is part of `make test`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/smartrouter
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
-port=${SMARTROUTER_TEST_KAFKA_PORT:-19392}
-started=''
-
-leave() {
-  if [ -n "$started" ]; then scripts/kafka/kafka.sh stop "$port" --clean; fi
-}
-trap leave EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+. scripts/broker.sh
 
 cargo build --quiet --features failpoints
 python=$(scripts/python.sh)
-if [ -z "${KAFKA_BOOTSTRAP:-}" ] && ! scripts/kafka/kafka.sh status "$port" > /dev/null 2>&1; then started=yes; fi
-bootstrap=$(scripts/kafka/kafka.sh start "$port" | tail -n1)
+broker "${SMARTROUTER_TEST_KAFKA_PORT:-19392}"
 case " $* " in
   *" --cycles "*) ;;
   *) set -- --cycles 500 "$@" ;;

@@ -2,19 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a failing step fails the test; a skipped one says so")]
 
-use std::process::Command;
+#[path = "interop/cases.rs"]
+mod cases;
 
-/// One test per check, so that a failure has a name.
-macro_rules! checks {
-    ($($name:ident)*) => {
-        $(#[test]
-        fn $name() {
-            check(stringify!($name));
-        })*
-    };
-}
-
-checks! {
+cases::cases! { check:
     stop_and_start
     killed_while_working
     killed_and_replaced
@@ -25,16 +16,5 @@ checks! {
 }
 
 fn check(name: &str) {
-    let (Ok(bootstrap), Ok(python)) = (std::env::var("SMARTROUTER_TEST_KAFKA"), std::env::var("SMARTROUTER_TEST_PYTHON")) else {
-        assert!(
-            std::env::var("SMARTROUTER_REQUIRE_KAFKA").is_err(),
-            "SMARTROUTER_TEST_KAFKA and SMARTROUTER_TEST_PYTHON are wanted"
-        );
-        eprintln!("skipped: no broker; `make test` starts one");
-        return;
-    };
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/spine.py");
-    let done = Command::new(python).args([script, env!("CARGO_BIN_EXE_smartrouter"), &bootstrap, name]).output().unwrap();
-    let told = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success() && told.contains(&format!("ok   {name}")), "{told}");
+    cases::run(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/spine.py"), env!("CARGO_BIN_EXE_smartrouter"), name, &[]);
 }

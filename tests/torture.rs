@@ -4,24 +4,15 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a failing step fails the test; a skipped one says so")]
 
+#[path = "interop/cases.rs"]
+mod cases;
 #[path = "torture/embedded.rs"]
 mod embedded;
 
-use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// One test per case, so that a failure has a name.
-macro_rules! cases {
-    ($($name:ident)*) => {
-        $(#[test]
-        fn $name() {
-            run(stringify!($name));
-        })*
-    };
-}
-
-cases! {
+cases::cases! { run:
     kill_at_every_failpoint
     kill_at_random_moments
     mutant_offsets_before_outputs
@@ -53,20 +44,6 @@ static PROXY: Mutex<()> = Mutex::new(());
 fn run(name: &str) {
     let stands_behind_proxy = name.starts_with("network") || name.starts_with("zombies");
     let _alone = stands_behind_proxy.then(|| PROXY.lock().unwrap_or_else(PoisonError::into_inner));
-    let (Ok(bootstrap), Ok(python)) = (std::env::var("SMARTROUTER_TEST_KAFKA"), std::env::var("SMARTROUTER_TEST_PYTHON")) else {
-        assert!(
-            std::env::var("SMARTROUTER_REQUIRE_KAFKA").is_err(),
-            "SMARTROUTER_TEST_KAFKA and SMARTROUTER_TEST_PYTHON are wanted"
-        );
-        eprintln!("skipped: no broker; `make test` starts one");
-        return;
-    };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/torture/torture.py");
-    let words = [script, env!("CARGO_BIN_EXE_smartrouter"), &bootstrap, name, "--seed", &seed()];
-    let done = Command::new(python).args(words).output().unwrap();
-    let told = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success() && told.contains(&format!("ok   {name}")), "{told}");
-    if told.contains("skipped") {
-        eprintln!("{told}");
-    }
+    cases::run(script, env!("CARGO_BIN_EXE_smartrouter"), name, &["--seed", &seed()]);
 }
