@@ -17,4 +17,5 @@ SMARTROUTER_TEST_PYTHON=$(scripts/python.sh)
 export SMARTROUTER_TEST_PYTHON
 
 cargo test --doc --features failpoints
-cargo test --test '*' --features failpoints
+# Most of these wait for a broker or for time to pass: more of them at once than there are cores.
+RUST_TEST_THREADS=5 cargo test --test '*' --features failpoints
