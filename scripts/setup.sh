@@ -31,9 +31,9 @@ java_is_new_enough() {
   [ "${major:-0}" -ge 17 ]
 }
 
-# bindgen looks for libclang itself; any version will do.
+# bindgen looks for libclang itself; any version will do. libclang-cpp is another library.
 libclang_is_there() {
-  ldconfig -p 2> /dev/null | grep -q 'libclang[-.]' || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' > /dev/null
+  ldconfig -p 2> /dev/null | grep -qE 'libclang(\.so|-[0-9])' || compgen -G '/usr/lib/llvm-*/lib/libclang[.-][s0-9]*' > /dev/null
 }
 
 openssl_is_there() { has pkg-config && pkg-config --exists openssl; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Exactly once under fire, the long form: kills at every failpoint and at random, mutants, disks, against a broker of its own.
+# Exactly once under fire, the long form: kills, mutants, disks, network, zombies, hostile input and load, against a broker of its own.
 # Usage: torture.sh [--cycles N] [--seed S] [CASE...]; without --cycles 500 processes are killed. The short form is part of `make test`.
 set -euo pipefail
 cd "$(dirname "$0")/.."

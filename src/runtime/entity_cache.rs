@@ -43,8 +43,18 @@ pub(super) struct Entry<T> {
     pub value: T,
     /// The timer that the task has set for this entity.
     pub timer_at: Option<EpochMs>,
-    dirty: bool,
+    changed: Option<Cause>,
+    /// Nothing is left of it: its entry is to be deleted.
+    expired: bool,
     touched: bool,
+}
+
+/// What changed an entity since the last commit. What requests alone changed can be committed without what else is staged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Requests,
+    /// Events, timers or retention; or several, requests among them.
+    Events,
 }
 
 impl<T: Entity> EntityCache<T> {
@@ -72,29 +82,48 @@ impl<T: Entity> EntityCache<T> {
         Ok(entry)
     }
 
-    /// Gives each changed entity, encoded, to `emit`.
-    pub(super) fn drain_dirty(&mut self, mut emit: impl FnMut(&str, &[u8])) -> Result<(), EntityError> {
+    /// Gives each changed entity, encoded, to `emit`; nothing for one that is to be deleted. `by`: those only that this alone changed.
+    pub(super) fn drain_dirty(
+        &mut self,
+        by: Option<Cause>,
+        mut emit: impl FnMut(&str, Option<&[u8]>),
+    ) -> Result<(), EntityError> {
+        let mut left = Vec::new();
         for id in self.touched.drain(..) {
             let Some(entry) = self.recent.get_mut(&id) else { continue };
+            if by.is_some() && entry.changed != by {
+                left.push(id);
+                continue;
+            }
             entry.touched = false;
-            if entry.dirty {
-                entry.dirty = false;
+            if entry.changed.take().is_none() {
+                continue;
+            }
+            if entry.expired {
+                self.recent.remove(&id);
+                emit(&id, None);
+            } else {
                 self.scratch.clear();
                 encode(entry, &mut self.scratch)?;
-                emit(&id, &self.scratch);
+                emit(&id, Some(&self.scratch));
             }
         }
+        self.touched = left;
         Ok(())
     }
 
-    /// Forgets an entity; the caller writes its tombstone.
-    pub(super) fn remove(&mut self, id: &str) {
-        self.recent.remove(id);
-        self.older.remove(id);
+    /// Nothing is left of an entity; one that changes again before the commit begins anew.
+    pub(super) fn expire(&mut self, id: String) {
+        self.older.remove(&id);
+        let entry = Entry { changed: Some(Cause::Events), expired: true, touched: true, ..Entry::of(T::default(), None) };
+        let touched = self.recent.insert(id.clone(), entry).is_some_and(|known| known.touched);
+        if !touched {
+            self.touched.push(id);
+        }
     }
 
     pub(super) fn is_dirty(&self, id: &str) -> bool {
-        self.recent.get(id).is_some_and(|entry| entry.dirty)
+        self.recent.get(id).is_some_and(|entry| entry.changed.is_some())
     }
 
     /// After a commit: what is over the bound can be read again from the store.
@@ -107,15 +136,23 @@ impl<T: Entity> EntityCache<T> {
 }
 
 impl<T> Entry<T> {
-    pub(super) fn mark_dirty(&mut self) {
-        self.dirty = true;
+    fn of(value: T, timer_at: Option<EpochMs>) -> Self {
+        Self { value, timer_at, changed: None, expired: false, touched: false }
+    }
+
+    /// It is to be written. True when its changes now have more than one cause, and requests are among them.
+    pub(super) fn mark_dirty(&mut self, by: Cause) -> bool {
+        let before = self.changed;
+        self.expired = false;
+        self.changed = if before == Some(Cause::Events) { before } else { Some(by) };
+        before.is_some_and(|before| before != by)
     }
 }
 
 fn load<T: Entity>(store: &StateStore, shard: Shard, id: &str) -> Result<Entry<T>, EntityError> {
     match store.get(shard, id.as_bytes(), |bytes| decode(shard, bytes))? {
         Some(known) => known,
-        None => Ok(Entry { value: T::default(), timer_at: None, dirty: false, touched: false }),
+        None => Ok(Entry::of(T::default(), None)),
     }
 }
 
@@ -130,7 +167,7 @@ fn decode<T: Entity>(shard: Shard, bytes: &[u8]) -> Result<Entry<T>, EntityError
     let damaged = |detail: &str| EntityError::Damaged { shard, detail: detail.to_owned() };
     let header = header_of(bytes).ok_or_else(|| damaged("an entry is shorter than its header"))?;
     let value = postcard::from_bytes(&bytes[HEADER_BYTES..]).map_err(|error| damaged(&error.to_string()))?;
-    Ok(Entry { value, timer_at: header.timer_at, dirty: false, touched: false })
+    Ok(Entry::of(value, header.timer_at))
 }
 
 pub(super) fn header_of(bytes: &[u8]) -> Option<Header> {

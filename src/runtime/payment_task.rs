@@ -4,7 +4,7 @@
 //! they need and stages what they want. Never commits, never reads the log: `task_group` does both.
 
 use super::TaskError;
-use super::entity_cache::{Entity, EntityCache, EntityError, Header, header_of};
+use super::entity_cache::{Cause, Entity, EntityCache, EntityError, Header, header_of};
 use super::inbox::{Input, InputEvent, Pending};
 use super::input_order::{InputOrder, base_after_restart};
 use super::shared::Shared;
@@ -40,7 +40,14 @@ pub(super) struct PaymentTask {
     timers: BTreeSet<(EpochMs, String)>,
     /// Results since the last commit, by PSP.
     deltas: BTreeMap<PspId, BTreeMap<(Segment, EpochMs), Tally>>,
-    pub staged: Staged,
+    /// What came of requests: it is committed ahead of the rest while the two are apart.
+    answers: Staged,
+    /// What came of everything else.
+    staged: Staged,
+    /// Since the last commit a request and something else changed the same payment.
+    mixed: bool,
+    /// Since the last commit retention took something.
+    has_expired: bool,
     sweep_from: [Vec<u8>; 2],
 }
 
@@ -80,7 +87,10 @@ impl PaymentTask {
             customers: EntityCache::new(customers_shard, CACHE_ENTRIES_MAX),
             timers,
             deltas: BTreeMap::new(),
+            answers: Staged::default(),
             staged: Staged::default(),
+            mixed: false,
+            has_expired: false,
             sweep_from: [Vec::new(), Vec::new()],
         })
     }
@@ -102,7 +112,7 @@ impl PaymentTask {
                 if let (false, Some(customer)) = (effects.duplicate, &attempt.payment.customer_id) {
                     let entry = self.customers.get(&shared.store, customer)?;
                     entry.value.saw_attempt(attempt.attempted_at);
-                    entry.mark_dirty();
+                    entry.mark_dirty(Cause::Events);
                 }
                 self.take(shared, attempt.payment.key(), effects, Some(pending))?;
             }
@@ -114,21 +124,29 @@ impl PaymentTask {
                 self.take(shared, outcome.key(), effects, Some(pending))?;
             }
         }
-        self.staged.took(record);
+        self.stage_of(pending.input).took(record);
         Ok(())
+    }
+
+    /// Where what comes of this input is staged.
+    fn stage_of(&mut self, input: Input) -> &mut Staged {
+        match input {
+            Input::Requests => &mut self.answers,
+            Input::Attempts | Input::Outcomes => &mut self.staged,
+        }
     }
 
     fn bury(&mut self, shared: &Shared, pending: &Pending, reason: &str, with_bytes: bool) {
         counter!(telemetry::DEAD_LETTERS, "topic" => topic_label(pending.input)).increment(1);
         tracing::warn!(topic = %pending.record.at.topic, partition = pending.record.at.partition, offset = pending.record.offset, reason, "dead letter");
-        self.staged.dead_letter(shared, &pending.record, reason, with_bytes);
+        self.stage_of(pending.input).dead_letter(shared, &pending.record, reason, with_bytes);
     }
 
     fn note_approval(&mut self, shared: &Shared, outcome: &PaymentOutcome) -> Result<(), TaskError> {
         if let (Some(customer), crate::domain::payment::Status::Approved) = (&outcome.customer_id, outcome.status) {
             let entry = self.customers.get(&shared.store, customer)?;
             entry.value.saw_approval(&outcome.psp_id, outcome.occurred_at);
-            entry.mark_dirty();
+            entry.mark_dirty(Cause::Events);
         }
         Ok(())
     }
@@ -163,10 +181,10 @@ impl PaymentTask {
         }
         self.observe(shared, &request.payment.payment_id, Event::Decided { request, decision: &decided.decision })?;
         let key = request.payment.key();
-        self.staged.emit(shared, key, &decided.decision, Some(record))?;
-        self.staged.emit(shared, key, &decided.prediction, Some(record))?;
-        self.staged.urgent = true;
-        self.staged.asked_ms.push(record.timestamp_ms);
+        self.answers.emit(shared, key, &decided.decision, Some(record))?;
+        self.answers.emit(shared, key, &decided.prediction, Some(record))?;
+        self.answers.urgent = true;
+        self.answers.asked_ms.push(record.timestamp_ms);
         Ok(())
     }
 
@@ -191,11 +209,12 @@ impl PaymentTask {
 
     fn observe(&mut self, shared: &Shared, payment_id: &str, event: Event<'_>) -> Result<Effects, TaskError> {
         let entry = self.payments.get(&shared.store, payment_id)?;
+        let cause = if matches!(event, Event::Decided { .. }) { Cause::Requests } else { Cause::Events };
         let effects = observe(shared.rules(), &mut entry.value, event);
         if effects.duplicate {
             return Ok(effects);
         }
-        entry.mark_dirty();
+        self.mixed |= entry.mark_dirty(cause);
         let timer_at = entry.value.timer_at(&shared.settings.engine);
         if timer_at != entry.timer_at {
             if let Some(old) = entry.timer_at {
@@ -233,8 +252,28 @@ impl PaymentTask {
         }
     }
 
-    /// Before a commit: changed entities and pre-aggregated results join what is staged.
-    pub(super) fn flush(&mut self, shared: &Shared, now_ms: i64) -> Result<(), TaskError> {
+    /// What a commit is to write: everything, or with `answers_only` what came of requests, unless that cannot be told from the rest.
+    /// Tells whether it is everything.
+    pub(super) fn flush(&mut self, shared: &Shared, now_ms: i64, answers_only: bool) -> Result<(Staged, bool), TaskError> {
+        let shard = self.payments_shard;
+        let is_apart = !self.mixed || failpoint::is_broken("answers-not-apart");
+        if answers_only && is_apart {
+            let (answers, by) = (&mut self.answers, (!self.mixed).then_some(Cause::Requests));
+            self.payments.drain_dirty(by, |id, value| answers.change(shard, id.as_bytes(), value))?;
+            return Ok((std::mem::take(answers), false));
+        }
+        self.flush_deltas(shared, now_ms)?;
+        let staged = &mut self.staged;
+        self.payments.drain_dirty(None, |id, value| staged.change(shard, id.as_bytes(), value))?;
+        let shard = self.customers_shard;
+        self.customers.drain_dirty(None, |id, value| staged.change(shard, id.as_bytes(), value))?;
+        let mut all = std::mem::take(&mut self.answers);
+        all.append(std::mem::take(staged));
+        (self.mixed, self.has_expired) = (false, false);
+        Ok((all, true))
+    }
+
+    fn flush_deltas(&mut self, shared: &Shared, now_ms: i64) -> Result<(), TaskError> {
         let watermark = self.order.watermark(now_ms).unwrap_or_default();
         for (psp_id, by_segment) in std::mem::take(&mut self.deltas) {
             let all = Segment::all();
@@ -246,17 +285,19 @@ impl PaymentTask {
             }
             self.staged.emit(shared, delta.psp_id.as_str(), &delta, None)?;
         }
-        let (staged, shard) = (&mut self.staged, self.payments_shard);
-        self.payments.drain_dirty(|id, value| staged.change(shard, id.as_bytes(), Some(value)))?;
-        let shard = self.customers_shard;
-        self.customers.drain_dirty(|id, value| staged.change(shard, id.as_bytes(), Some(value)))?;
         Ok(())
     }
 
     pub(super) fn has_work(&self) -> bool {
-        !self.staged.is_empty() || !self.deltas.is_empty()
+        !self.staged.is_empty() || !self.answers.is_empty() || !self.deltas.is_empty() || self.has_expired
     }
 
+    /// Somebody waits for an answer that is staged.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.answers.urgent
+    }
+
+    /// Everything was committed.
     pub(super) fn committed(&mut self) {
         self.payments.shrink();
         self.customers.shrink();
@@ -269,15 +310,15 @@ impl PaymentTask {
         let payments_before = watermark - settings.payment_retention_ms;
         for id in expired(shared, self.payments_shard, payments_before, &mut self.sweep_from[0])? {
             if !self.payments.is_dirty(&id) {
-                self.payments.remove(&id);
-                self.staged.change(self.payments_shard, id.as_bytes(), None);
+                self.payments.expire(id);
+                self.has_expired = true;
             }
         }
         let customers_before = watermark - settings.customer_retention_ms;
         for id in expired(shared, self.customers_shard, customers_before, &mut self.sweep_from[1])? {
             if !self.customers.is_dirty(&id) {
-                self.customers.remove(&id);
-                self.staged.change(self.customers_shard, id.as_bytes(), None);
+                self.customers.expire(id);
+                self.has_expired = true;
             }
         }
         Ok(())

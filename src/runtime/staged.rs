@@ -39,6 +39,14 @@ impl Staged {
         self.outputs.is_empty() && self.changes.is_empty() && self.offsets.is_empty()
     }
 
+    pub(super) fn append(&mut self, other: Self) {
+        self.outputs.extend(other.outputs);
+        self.changes.extend(other.changes);
+        self.offsets.extend(other.offsets);
+        self.asked_ms.extend(other.asked_ms);
+        self.urgent |= other.urgent;
+    }
+
     /// The record has been dealt with.
     pub(super) fn took(&mut self, record: &Record) {
         self.offsets.insert(record.at.clone(), record.offset + 1);

@@ -169,12 +169,13 @@ impl StatsTask {
         Ok(())
     }
 
-    /// Before a commit: changed tiles and states join what is staged.
-    pub(super) fn flush(&mut self) {
+    /// What a commit is to write: changed tiles and states join what is staged.
+    pub(super) fn flush(&mut self) -> Staged {
         let (staged, shard) = (&mut self.staged, self.shard);
         for book in self.books.values_mut() {
             book.drain_dirty(&mut |key, value| staged.change(shard, &key, Some(&value)));
         }
+        std::mem::take(staged)
     }
 
     pub(super) fn has_work(&self) -> bool {

@@ -54,11 +54,12 @@ class Run:
             return self.random_kill()
         if point == "during-restore" or point == "after-restore" and dice.random() < 0.5:
             shutil.rmtree(router.dir / "one", ignore_errors=True)
-        env = self.env | armed(point, dice)
+        # With a long interval, answers are committed while events wait.
+        env = {"SMARTROUTER__RUNTIME__COMMIT_INTERVAL_MS": str(dice.choice((20, 50, 500)))} | self.env | armed(point, dice)
         process = router.start(wait=False, env=env)
         begun, other = time.time(), None
         while process.poll() is None and time.time() - begun < CYCLE_S:
-            self.traffic.burst(dice.randint(1, BURST))
+            self.traffic.burst(dice.randint(1, BURST), pause=dice.choice((0.0, 0.02)))
             time.sleep(dice.uniform(0.05, 0.3))
             if point == "rebalance-revoked" and other is None and router.get(process, "/readyz")[0] == 200:
                 other = router.start("two", wait=False, env=self.env)

@@ -16,14 +16,18 @@ MUTANTS = {
     "outputs-not-in-transaction": (["before-commit=4", "after-produce=7"], ("decisions: ", "feedback: ", "dead letters: ")),
     "restore-skips-a-record=%5": (["wiped", "before-commit=9"], ("state:",)),
     "timeout-counted-twice=2": ([], ("windows",)),
+    # An answer takes what events did to its payment along, and not what came of them.
+    "answers-not-apart": (["after-store-write=12", "before-produce=14", "after-store-write=16", "before-produce=18"], ("feedback:", "windows")),
     "delta-lost=3": ([], ("windows", "the windows")),
     "changelog-record-left-out=%7": ([], ("state:",)),
 }
+# Events have to wait while their payment is asked about.
+ENVIRONMENTS = {"answers-not-apart": {"SMARTROUTER__RUNTIME__COMMIT_INTERVAL_MS": "1000"}}
 
 
 def noticed(broken, make_router, seed):
     points, tells = MUTANTS[broken]
-    run = Run(make_router, seed, env={"SMARTROUTER_BROKEN": broken})
+    run = Run(make_router, seed, env={"SMARTROUTER_BROKEN": broken} | ENVIRONMENTS.get(broken, {}))
     run.traffic.burst(60)
     for point in points:
         if point == "wiped":
@@ -35,8 +39,8 @@ def noticed(broken, make_router, seed):
         process = run.router.start(wait=False, env=run.env | {"SMARTROUTER_FAILPOINT": point})
         deadline = time.time() + 60
         while process.poll() is None and time.time() < deadline:
-            run.traffic.burst(5)
-            time.sleep(0.2)
+            run.traffic.burst(5, pause=0.03)
+            time.sleep(0.1)
         if process.poll() is None:
             return [f"{broken}: {point} was not passed"]
     run.router.start(env=run.env)

@@ -134,16 +134,21 @@ class Traffic:
         if dice.random() < 0.05:
             return self.orphan(payment, key)
         if dice.random() < 0.9:
-            request = {"payment": payment, "request_id": f"r-{payment['payment_id']}", "requested_at": self.at, "dry_run": dice.random() < 0.05}
-            self.requests[request["request_id"]] = payment
-            self.send("routing.requests", key, request)
+            self.ask(payment, key, f"r-{payment['payment_id']}", dry_run=dice.random() < 0.05)
         number = 1
         while number <= 3:
             status = self.attempt(payment, key, number)
             if status == "APPROVED" or dice.random() < 0.5:
                 break
             number += 1
+            if dice.random() < 0.5:
+                # Where to go next is asked as soon as the attempt has failed.
+                self.ask(payment, key, f"r{number}-{payment['payment_id']}")
         return None
+
+    def ask(self, payment, key, request_id, dry_run=False):
+        self.requests[request_id] = payment
+        self.send("routing.requests", key, {"payment": payment, "request_id": request_id, "requested_at": self.at, "dry_run": dry_run})
 
     def attempt(self, payment, key, number):
         dice = self.dice

@@ -21,9 +21,9 @@ impl TaskGroup {
 
     pub(super) fn commit_share(&mut self, share: Share) -> Result<bool, TaskError> {
         let begun = Instant::now();
-        let (mut staged, flushed) = self.flush(share)?;
+        let (mut staged, emptied) = self.flush(share)?;
         if staged.is_empty() {
-            self.staged_since = None;
+            self.after_commit(share, &emptied);
             return Ok(false);
         }
         if staged.offsets.is_empty() {
@@ -59,7 +59,7 @@ impl TaskGroup {
         histogram!(telemetry::BATCH_RECORDS).record(self.records_since_commit as f64);
         histogram!(telemetry::COMMIT_SECONDS).record(begun.elapsed().as_secs_f64());
         self.positions.extend(offsets);
-        self.after_commit(share, &flushed);
+        self.after_commit(share, &emptied);
         Ok(true)
     }
 
@@ -88,53 +88,74 @@ impl TaskGroup {
         }
     }
 
-    /// What the tasks of this share have staged, and which these are.
+    /// What this share is to write, and the tasks of which nothing is left.
     fn flush(&mut self, share: Share) -> Result<(Staged, Vec<TaskId>), TaskError> {
         let now_ms = self.now_ms();
         let mut all = Staged::default();
-        let mut flushed = Vec::new();
+        let mut emptied = Vec::new();
         for (&id, stage) in &mut self.stages {
-            if share == Share::Urgent && !stage.is_urgent() {
+            let is_in = match share {
+                Share::All => true,
+                Share::Urgent => stage.is_urgent(),
+                Share::Of(one) => one == id,
+            };
+            if !is_in {
                 continue;
             }
-            flushed.push(id);
             self.working = Some(id);
-            let staged = match stage {
-                Stage::Payments(task) => {
-                    task.flush(&self.shared, now_ms)?;
-                    std::mem::take(&mut task.staged)
-                }
-                Stage::Stats(task) => {
-                    task.flush();
-                    std::mem::take(&mut task.staged)
-                }
+            let (staged, is_everything) = match stage {
+                Stage::Payments(task) => task.flush(&self.shared, now_ms, share == Share::Urgent)?,
+                Stage::Stats(task) => (task.flush(), true),
                 Stage::Restoring | Stage::Resting(_) => continue,
             };
-            all.outputs.extend(staged.outputs);
-            all.changes.extend(staged.changes);
-            all.offsets.extend(staged.offsets);
-            all.asked_ms.extend(staged.asked_ms);
+            all.append(staged);
+            emptied.extend(is_everything.then_some(id));
         }
         self.working = None;
-        Ok((all, flushed))
+        Ok((all, emptied))
     }
 
-    fn after_commit(&mut self, share: Share, flushed: &[TaskId]) {
-        if share == Share::All || !self.has_staged() {
-            self.staged_since = None;
-        }
+    fn after_commit(&mut self, share: Share, emptied: &[TaskId]) {
         if share == Share::All {
+            self.round.clear();
+        }
+        let is_round_over = share != Share::Urgent && self.round.is_empty();
+        if is_round_over {
             self.wiped.clear();
         }
+        self.note_staged(is_round_over);
         self.current = None;
         self.records_since_commit = 0;
         self.careful_commits = self.careful_commits.saturating_sub(1);
-        for id in flushed {
-            // What was not flushed holds changes that are written nowhere else.
+        for id in emptied {
+            // What is left of the others is written nowhere else yet.
             if let Some(Stage::Payments(task)) = self.stages.get_mut(id) {
                 task.committed();
             }
         }
+    }
+
+    /// What is to be committed now. Who waits for an answer does not wait for the work of other tasks, nor for what else came in: most
+    /// of what a transaction costs is in the number of partitions that it writes to.
+    pub(super) fn due(&mut self) -> Option<Share> {
+        let since = self.staged_since?;
+        if self.shared.clock == Clock::Event || self.careful_commits > 0 {
+            return Some(Share::All);
+        }
+        if self.stages.values().any(Stage::is_urgent) {
+            return Some(Share::Urgent);
+        }
+        if self.round.is_empty() {
+            if since.elapsed() < self.limits.commit_interval {
+                return None;
+            }
+            if !self.expects_requests() {
+                return Some(Share::All);
+            }
+            self.round = self.stages.iter().filter(|(_, stage)| stage.has_work()).map(|(&id, _)| id).collect();
+        }
+        // With requests about, the tasks' events are committed one task after the other: none of them has to wait for all.
+        self.round.pop_front().map(Share::Of)
     }
 
     /// Publishes every state that changed, whatever the interval.

@@ -19,12 +19,12 @@ use super::stats_task::StatsTask;
 use super::status::{Status, TaskState};
 use super::{Clock, Limits, TaskError};
 use crate::io::failpoint;
-use crate::io::log::{EventLog, GroupMember, LogError, Polled, Position, Record, TopicDescription, TopicPartition};
+use crate::io::log::{EventLog, GroupMember, LogError, Polled, Position, Record, TopicPartition};
 use crate::io::store::{Shard, StoreName};
-use crate::io::topics::{self, PlanOptions};
+use crate::io::topics;
 use crate::telemetry;
 use metrics::{counter, gauge};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,18 +70,29 @@ impl Stage {
     /// Somebody waits for what it has staged.
     fn is_urgent(&self) -> bool {
         match self {
-            Self::Payments(task) => task.staged.urgent,
+            Self::Payments(task) => task.is_urgent(),
             Self::Stats(task) => task.staged.urgent,
+            Self::Restoring | Self::Resting(_) => false,
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        match self {
+            Self::Payments(task) => task.has_work(),
+            Self::Stats(task) => task.has_work(),
             Self::Restoring | Self::Resting(_) => false,
         }
     }
 }
 
-/// Whose work goes into a commit.
+/// What goes into a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Share {
     All,
+    /// Answers to requests, and transitions of PSPs.
     Urgent,
+    /// All of one task.
+    Of(TaskId),
 }
 
 /// What one turn of the loop did.
@@ -111,6 +122,10 @@ pub(super) struct TaskGroup {
     restore_begun: Instant,
     polled: Vec<Polled>,
     staged_since: Option<Instant>,
+    /// When requests were answered last.
+    answered: Option<Instant>,
+    /// Tasks whose events are still to be committed in this round.
+    round: VecDeque<TaskId>,
     records_since_commit: usize,
     /// The record that the engine is working on: the culprit, should it panic.
     current: Option<Place>,
@@ -140,8 +155,10 @@ const IDLE_POLL: Duration = Duration::from_millis(50);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const PACE_MS_MAX: u128 = 1_000;
 const TIMERS_PER_TURN: usize = 2_000;
-/// Events that are taken along with requests: an answer does not wait for a backlog.
-const EVENTS_BESIDE_REQUESTS: usize = 256;
+/// Records that a turn reads, and events that it takes, while requests come: an answer does not wait for a backlog.
+const RECORDS_BESIDE_REQUESTS: usize = 512;
+/// For how long after an answer more requests are expected.
+const REQUESTS_LATELY: Duration = Duration::from_secs(1);
 const CAREFUL_COMMITS: usize = 1_000;
 const REST_MIN: Duration = Duration::from_secs(1);
 const REST_MAX: Duration = Duration::from_secs(300);
@@ -156,7 +173,7 @@ impl TaskGroup {
     ) -> Result<Self, TaskError> {
         let name = format!("group-{slot}");
         let inputs: Vec<String> = INPUTS.iter().map(|base| shared.topics.full(base)).collect();
-        let partitions = check_topics(&shared, &log.topics(&[])?)?;
+        let partitions = ownership::check_topics(&shared, &log.topics(&[])?)?;
         let log_id = log_id_of(log.as_ref(), shared.topics.names())?;
         let member = log.member(&limits.group, &format!("{}-{slot}", limits.instance), &inputs)?;
         status.add_group(&name);
@@ -177,6 +194,8 @@ impl TaskGroup {
             restore_begun: Instant::now(),
             polled: Vec::new(),
             staged_since: None,
+            answered: None,
+            round: VecDeque::new(),
             records_since_commit: 0,
             current: None,
             working: None,
@@ -200,7 +219,8 @@ impl TaskGroup {
         let timeout = self.poll_timeout(wait);
         let mut polled = std::mem::take(&mut self.polled);
         polled.clear();
-        let outcome = self.member.poll(&mut polled, self.limits.batch_records_max, timeout);
+        let records_max = if self.expects_requests() { RECORDS_BESIDE_REQUESTS } else { self.limits.batch_records_max };
+        let outcome = self.member.poll(&mut polled, records_max.min(self.limits.batch_records_max), timeout);
         if outcome.is_err() {
             // Records are read again from the last commit; what the group said is not said again.
             polled.retain(|event| matches!(event, Polled::Assigned(_) | Polled::Revoked(_)));
@@ -219,11 +239,11 @@ impl TaskGroup {
         // After the poll: a restore that fails again and again must not keep us from hearing what the group says.
         self.turn_restore()?;
         self.apply_back_pressure()?;
-        self.process()?;
-        let committed = match self.due() {
-            Some(share) => self.commit_share(share)?,
-            None => false,
-        };
+        let (budget, mut committed) = self.answer()?;
+        self.process(budget)?;
+        if let Some(share) = self.due() {
+            committed |= self.commit_share(share)?;
+        }
         Ok(Progress { records, committed, settled: self.is_settled() })
     }
 
@@ -246,7 +266,7 @@ impl TaskGroup {
     }
 
     fn poll_timeout(&self, wait: Duration) -> Duration {
-        if self.restore.is_some() || self.has_queued() {
+        if self.restore.is_some() || self.has_queued() || !self.round.is_empty() {
             return Duration::ZERO;
         }
         let until_commit = self.staged_since.map(|since| self.limits.commit_interval.saturating_sub(since.elapsed()));
@@ -366,8 +386,9 @@ impl TaskGroup {
 
     // Work.
 
-    fn process(&mut self) -> Result<(), TaskError> {
-        let now_ms = self.now_ms();
+    /// Requests go ahead of everything, into a commit of their own. Tells how many events may be taken after them, and whether it
+    /// committed.
+    fn answer(&mut self) -> Result<(usize, bool), TaskError> {
         let careful = self.careful_commits > 0;
         let mut budget = if careful { 1 } else { self.limits.batch_records_max };
         let mut answered = false;
@@ -381,9 +402,22 @@ impl TaskGroup {
                 self.records_since_commit += 1;
             }
         }
-        if answered && !careful {
-            budget = budget.min(EVENTS_BESIDE_REQUESTS);
+        self.working = None;
+        if !answered || careful {
+            return Ok((budget, false));
         }
+        self.current = None;
+        self.answered = Some(Instant::now());
+        let committed = self.shared.clock == Clock::Wall && self.commit_share(Share::Urgent)?;
+        Ok((budget.min(RECORDS_BESIDE_REQUESTS), committed))
+    }
+
+    fn expects_requests(&self) -> bool {
+        self.shared.clock == Clock::Wall && self.answered.is_some_and(|at| at.elapsed() < REQUESTS_LATELY)
+    }
+
+    fn process(&mut self, mut budget: usize) -> Result<(), TaskError> {
+        let now_ms = self.now_ms();
         let mut suspect = self.current.take();
         let is_sweep_due = self.swept.elapsed() >= SWEEP_EVERY;
         for (&id, stage) in &mut self.stages {
@@ -416,13 +450,11 @@ impl TaskGroup {
             self.show();
             self.swept = Instant::now();
         }
-        if careful {
+        if self.careful_commits > 0 {
             // Alone in its commit: should that be refused, this is why.
             self.current = suspect;
         }
-        if self.staged_since.is_none() && self.has_staged() {
-            self.staged_since = Some(Instant::now());
-        }
+        self.note_staged(false);
         Ok(())
     }
 
@@ -449,21 +481,13 @@ impl TaskGroup {
     }
 
     fn has_staged(&self) -> bool {
-        self.stages.values().any(|stage| match stage {
-            Stage::Payments(task) => task.has_work(),
-            Stage::Stats(task) => task.has_work(),
-            Stage::Restoring | Stage::Resting(_) => false,
-        })
+        self.stages.values().any(Stage::has_work)
     }
 
-    /// What is to be committed now. Somebody who waits for an answer does not wait for the work of other tasks: most of what a
-    /// commit costs is in the number of partitions that it writes to.
-    fn due(&self) -> Option<Share> {
-        let since = self.staged_since?;
-        if self.shared.clock == Clock::Event || self.careful_commits > 0 || since.elapsed() >= self.limits.commit_interval {
-            return Some(Share::All);
-        }
-        self.stages.values().any(Stage::is_urgent).then_some(Share::Urgent)
+    /// From when on what is staged waits. `afresh`: what there was has been committed.
+    fn note_staged(&mut self, afresh: bool) {
+        let since = self.staged_since.filter(|_| !afresh);
+        self.staged_since = self.has_staged().then(|| since.unwrap_or_else(Instant::now));
     }
 
     // When something went wrong, and at the end.
@@ -493,6 +517,7 @@ impl TaskGroup {
         }
         (self.current, self.working) = (None, None);
         self.staged_since = None;
+        self.round.clear();
         self.records_since_commit = 0;
         self.restore = None;
         for (id, stage) in self.stages.iter_mut().filter(|(_, stage)| !matches!(stage, Stage::Resting(_))) {
@@ -531,26 +556,6 @@ impl TaskGroup {
         }
         Ok(())
     }
-}
-
-/// Partitions by topic. Refuses to work on topics that are missing, or that would spread a payment over tasks.
-fn check_topics(shared: &Shared, actual: &[TopicDescription]) -> Result<BTreeMap<String, i32>, LogError> {
-    let declared = topics::declared().map_err(|error| LogError::Refused(error.to_string()))?;
-    let plan = topics::plan(&declared, actual, &PlanOptions { names: shared.topics.names().clone(), ..PlanOptions::default() });
-    if let Some(missing) = plan.create.first() {
-        return Err(LogError::NoTopic(missing.name.clone()));
-    }
-    if let Some(unequal) = plan.unequal.first() {
-        let counts: Vec<String> =
-            unequal.partitions.iter().map(|(topic, partitions)| format!("{topic} has {partitions}")).collect();
-        return Err(LogError::Refused(format!(
-            "{} must have equal numbers of partitions: {}; {}",
-            unequal.set,
-            counts.join(", "),
-            unequal.remedy
-        )));
-    }
-    Ok(actual.iter().map(|topic| (topic.name.clone(), topic.partitions)).collect())
 }
 
 fn count_read(shared: &Shared, polled: &[Polled]) {

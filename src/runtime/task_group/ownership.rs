@@ -3,12 +3,14 @@
 use super::super::TaskError;
 use super::super::payment_task::PaymentTask;
 use super::super::restore::{Changelogs, Restore};
+use super::super::shared::Shared;
 use super::super::stats_task::StatsTask;
 use super::super::status::TaskState;
-use super::{Stage, TaskGroup, TaskId, check_topics};
+use super::{Stage, TaskGroup, TaskId};
 use crate::io::failpoint;
-use crate::io::log::{Position, TopicPartition};
+use crate::io::log::{LogError, Position, TopicDescription, TopicPartition};
 use crate::io::store::Shard;
+use crate::io::topics::{self, PlanOptions};
 use crate::telemetry;
 use metrics::{counter, histogram};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +51,7 @@ impl TaskGroup {
         }
         tracing::info!(group = self.name, tasks = names.join(" "), "revoked");
         self.status.revoked(&self.name, &names);
-        self.staged_since = self.has_staged().then(Instant::now);
+        self.note_staged(false);
     }
 
     /// Tasks that have rested are restored; whatever is being restored is begun again with them.
@@ -133,4 +135,24 @@ impl TaskGroup {
     pub(super) fn changelog_of(&self, shard: Shard) -> TopicPartition {
         TopicPartition::new(&self.shared.topics.changelog(shard.store), shard.partition)
     }
+}
+
+/// Partitions by topic. Refuses to work on topics that are missing, or that would spread a payment over tasks.
+pub(super) fn check_topics(shared: &Shared, actual: &[TopicDescription]) -> Result<BTreeMap<String, i32>, LogError> {
+    let declared = topics::declared().map_err(|error| LogError::Refused(error.to_string()))?;
+    let plan = topics::plan(&declared, actual, &PlanOptions { names: shared.topics.names().clone(), ..PlanOptions::default() });
+    if let Some(missing) = plan.create.first() {
+        return Err(LogError::NoTopic(missing.name.clone()));
+    }
+    if let Some(unequal) = plan.unequal.first() {
+        let counts: Vec<String> =
+            unequal.partitions.iter().map(|(topic, partitions)| format!("{topic} has {partitions}")).collect();
+        return Err(LogError::Refused(format!(
+            "{} must have equal numbers of partitions: {}; {}",
+            unequal.set,
+            counts.join(", "),
+            unequal.remedy
+        )));
+    }
+    Ok(actual.iter().map(|topic| (topic.name.clone(), topic.partitions)).collect())
 }

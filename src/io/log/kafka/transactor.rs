@@ -12,6 +12,8 @@ use super::errors::{Meaning, code_of, configuration, meaning};
 use super::properties::{self, Role};
 use crate::io::failpoint;
 use crate::io::log::{LogError, Output, TopicPartition, Txn, Written};
+use crate::telemetry;
+use metrics::histogram;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -289,10 +291,12 @@ impl Worker {
         let Job { txn, metadata, end, deadline, .. } = job;
         let deadline = *deadline;
         self.producer.begin_transaction().map_err(|e| broken(&e))?;
+        let mut lap = Lap(Instant::now());
         failpoint::pass("before-produce");
         let slots = self.produce(&txn.outputs, deadline)?;
         // Offsets that are sent while records are still on their way collide with them at the coordinator: waiting here is faster.
         self.settle_deliveries(deadline)?;
+        lap.end("records");
         failpoint::pass("after-produce");
         if let Some(metadata) = metadata {
             let mut offsets = TopicPartitionList::with_capacity(txn.input_offsets.len());
@@ -301,6 +305,7 @@ impl Worker {
                 offsets.add_partition_offset(&at.topic, at.partition, offset).map_err(|e| broken(&e))?;
             }
             self.producer.send_offsets_to_transaction(&offsets, metadata, left(deadline)).map_err(|e| broken(&e))?;
+            lap.end("offsets");
             failpoint::pass("after-offsets");
         }
         failpoint::pass("before-commit");
@@ -312,6 +317,7 @@ impl Worker {
             let requires_abort = matches!(&error, KafkaError::Transaction(e) if e.txn_requires_abort());
             Broken { indefinite: !requires_abort, ..broken(&error) }
         })?;
+        lap.end("end");
         failpoint::pass("after-commit");
         let tally = lock(&self.producer.context().role.0);
         Ok(slots.into_iter().map(|(at, slot)| (at, tally.written[slot])).collect())
@@ -407,6 +413,17 @@ impl Worker {
         if let Err(error) = self.producer.abort_transaction(left(deadline)) {
             tracing::debug!(instance = %self.instance, "a failed transaction was not aborted by its own producer: {error}");
         }
+    }
+}
+
+/// Tells how long a step took, since the one before it ended.
+struct Lap(Instant);
+
+impl Lap {
+    fn end(&mut self, step: &'static str) {
+        let now = Instant::now();
+        histogram!(telemetry::TRANSACTION_SECONDS, "step" => step).record((now - self.0).as_secs_f64());
+        self.0 = now;
     }
 }
 
