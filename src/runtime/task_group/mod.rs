@@ -155,8 +155,8 @@ const IDLE_POLL: Duration = Duration::from_millis(50);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const PACE_MS_MAX: u128 = 1_000;
 const TIMERS_PER_TURN: usize = 2_000;
-/// Records that a turn reads, and events that it takes, while requests come: an answer does not wait for a backlog.
-const RECORDS_BESIDE_REQUESTS: usize = 512;
+/// Events that are taken along with requests: an answer does not wait for a backlog.
+const EVENTS_BESIDE_REQUESTS: usize = 256;
 /// For how long after an answer more requests are expected.
 const REQUESTS_LATELY: Duration = Duration::from_secs(1);
 const CAREFUL_COMMITS: usize = 1_000;
@@ -219,8 +219,7 @@ impl TaskGroup {
         let timeout = self.poll_timeout(wait);
         let mut polled = std::mem::take(&mut self.polled);
         polled.clear();
-        let records_max = if self.expects_requests() { RECORDS_BESIDE_REQUESTS } else { self.limits.batch_records_max };
-        let outcome = self.member.poll(&mut polled, records_max.min(self.limits.batch_records_max), timeout);
+        let outcome = self.member.poll(&mut polled, self.limits.batch_records_max, timeout);
         if outcome.is_err() {
             // Records are read again from the last commit; what the group said is not said again.
             polled.retain(|event| matches!(event, Polled::Assigned(_) | Polled::Revoked(_)));
@@ -409,7 +408,7 @@ impl TaskGroup {
         self.current = None;
         self.answered = Some(Instant::now());
         let committed = self.shared.clock == Clock::Wall && self.commit_share(Share::Urgent)?;
-        Ok((budget.min(RECORDS_BESIDE_REQUESTS), committed))
+        Ok((budget.min(EVENTS_BESIDE_REQUESTS), committed))
     }
 
     fn expects_requests(&self) -> bool {
