@@ -41,9 +41,10 @@ metrics! {
     Counter DEAD_LETTERS "smartrouter_dead_letters_total" "Records that went to a dead-letter topic, by source topic.";
     Counter DECISIONS "smartrouter_decisions_total" "Routing decisions, by decided_by.";
     Counter FALLBACKS "smartrouter_fallbacks_total" "Decisions that a lower authority than the configured one had to make.";
-    Counter RESULTS "smartrouter_results_total" "Results of attempts that were counted in windows, by psp_id and verdict.";
+    Counter RESULTS "smartrouter_results_total" "Results of attempts, by psp_id (unlisted: of PSPs that are not in the configuration) and verdict.";
     Counter DUPLICATES "smartrouter_duplicates_total" "Records that were recognised as repeats and not counted again, by topic.";
     Counter LATE_DROPPED "smartrouter_late_dropped_total" "Results too late for any open tile, by psp_id.";
+    Counter WINDOWLESS "smartrouter_results_without_window_total" "Results of PSPs beyond engine.psps_max: told in feedback, counted in no window.";
     Counter FUTURE_CLAMPED "smartrouter_future_clamped_total" "Event times that lay in the future and were clamped, by topic.";
     Counter TRANSITIONS "smartrouter_psp_transitions_total" "Transitions of PSP segments, by psp_id and new state.";
     Counter COMMITS "smartrouter_commits_total" "Transactions that were committed.";

@@ -191,6 +191,7 @@ fn engine() -> EngineSettings {
         payment_entries_max: 32,
         segments: vec![SegmentKind::Brand],
         segments_per_psp_max: 100,
+        psps_max: 10,
     }
 }
 

@@ -153,6 +153,7 @@ impl Checker<'_> {
         self.within("engine.customer_retention_ms", engine.customer_retention_ms, 1_000, YEARS_10_MS);
         self.within("engine.payment_entries_max", engine.payment_entries_max, 4, 10_000);
         self.within("engine.segments_per_psp_max", engine.segments_per_psp_max, 1, 100_000);
+        self.within("engine.psps_max", engine.psps_max, 0, 100_000);
         let unusable = [SegmentKind::Unknown, SegmentKind::All, SegmentKind::Pair];
         let usable = engine.segments.iter().all(|kind| !unusable.contains(kind));
         let says = ("lists what is no segment of its own", "use BRAND, CURRENCY, METHOD, SUB_METHOD, ISSUER_COUNTRY, MERCHANT");

@@ -52,6 +52,8 @@ pub struct EngineSettings {
     pub segments: Vec<SegmentKind>,
     /// Segments per PSP that are kept; further ones are counted in `ALL` only.
     pub segments_per_psp_max: usize,
+    /// PSPs with windows in one partition of `stats.deltas`; those of the configuration have them whatever this says.
+    pub psps_max: usize,
 }
 
 /// The seed rule: failure rate over a sliding window, with a minimum volume.

@@ -277,7 +277,10 @@ impl PaymentTask {
         let watermark = self.order.watermark(now_ms).unwrap_or_default();
         for (psp_id, by_segment) in std::mem::take(&mut self.deltas) {
             let all = Segment::all();
-            by_segment.iter().filter(|((segment, _), _)| *segment == all).for_each(|(_, tally)| count_results(&psp_id, tally));
+            by_segment
+                .iter()
+                .filter(|((segment, _), _)| *segment == all)
+                .for_each(|(_, tally)| count_results(shared, &psp_id, tally));
             let tally = |((segment, tile_start), tally)| SegmentTally { segment, tile_start, tally };
             let delta = StatsDelta { psp_id, watermark, tallies: by_segment.into_iter().map(tally).collect() };
             if failpoint::is_broken("delta-lost") {
@@ -346,7 +349,10 @@ fn expired(shared: &Shared, shard: Shard, before: EpochMs, from: &mut Vec<u8>) -
     Ok(ids)
 }
 
-fn count_results(psp_id: &PspId, tally: &Tally) {
+fn count_results(shared: &Shared, psp_id: &PspId, tally: &Tally) {
+    // An id that somebody invents gets no label of its own: labels are kept for ever.
+    let is_listed = shared.settings.psps.iter().any(|psp| psp.id == *psp_id);
+    let psp_id = if is_listed { psp_id.as_str() } else { "unlisted" };
     let verdicts = [
         ("approved", tally.approvals),
         ("soft_decline", tally.soft_declines),

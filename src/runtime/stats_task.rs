@@ -8,9 +8,9 @@ use super::inbox::decoded;
 use super::shared::Shared;
 use super::staged::Staged;
 use crate::domain::learning::StatsDelta;
-use crate::domain::psp::{PspState, Segment, state_key};
+use crate::domain::psp::{PspState, Segment, SegmentKind, state_key};
 use crate::domain::{EpochMs, PspId};
-use crate::engine::psp::{PspBook, StatsEffects, psp_of_key};
+use crate::engine::psp::{PspBook, StatsEffects, admit, psp_of_key};
 use crate::io::log::Record;
 use crate::io::store::{Shard, StoreName};
 use crate::telemetry;
@@ -29,6 +29,8 @@ pub(super) struct StatsTask {
     reached: Option<(EpochMs, i64)>,
     at_end: bool,
     ticked_ms: i64,
+    /// That no further PSP gets windows was said.
+    told_full: bool,
     pub staged: Staged,
 }
 
@@ -60,7 +62,8 @@ impl StatsTask {
             .collect();
         let reached = books.values().map(PspBook::now).max().map(|at| (at, now_ms));
         let staged = Staged::default();
-        Ok(Self { shard, books, changed, published_ms: HashMap::new(), reached, at_end: false, ticked_ms: now_ms, staged })
+        let published_ms = HashMap::new();
+        Ok(Self { shard, books, changed, published_ms, reached, at_end: false, ticked_ms: now_ms, told_full: false, staged })
     }
 
     pub(super) fn process(&mut self, shared: &Shared, record: &Record, now_ms: i64) -> Result<(), TaskError> {
@@ -81,9 +84,29 @@ impl StatsTask {
         let newest = delta.tallies.iter().map(|tally| tally.tile_start).max();
         let at = newest.max(self.reached.map(|(at, _)| at)).unwrap_or_default();
         self.reached = Some((at, now_ms));
-        let book = self.books.entry(delta.psp_id.clone()).or_insert_with(|| PspBook::new(delta.psp_id.clone()));
-        let effects = book.merge(delta, &shared.settings.engine, &shared.settings.health);
+        let settings = &shared.settings;
+        let Some(book) = admit(&mut self.books, &delta.psp_id, settings.engine.psps_max, &settings.psps) else {
+            self.leave_out(shared, delta);
+            return Ok(());
+        };
+        let effects = book.merge(delta, &settings.engine, &settings.health);
         self.take(shared, &delta.psp_id, effects)
+    }
+
+    /// One PSP too many: said once, for whoever invents ids invents many.
+    fn leave_out(&mut self, shared: &Shared, delta: &StatsDelta) {
+        let all = delta.tallies.iter().filter(|tally| tally.segment.kind == SegmentKind::All);
+        let results: i64 = all.map(|tally| tally.tally.attempts).sum();
+        counter!(telemetry::WINDOWLESS).increment(results.unsigned_abs());
+        if !std::mem::replace(&mut self.told_full, true) {
+            tracing::warn!(
+                psp = %delta.psp_id,
+                partition = self.shard.partition,
+                psps_max = shared.settings.engine.psps_max,
+                "results of this PSP count in no window, nor do those of other new ones: as many PSPs have windows as engine.psps_max \
+                 allows; list a PSP under [[psps]], or raise engine.psps_max"
+            );
+        }
     }
 
     pub(super) fn ended(&mut self) {

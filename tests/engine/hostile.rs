@@ -12,6 +12,7 @@ use smartrouter::domain::learning::{Feedback, StatsDelta};
 use smartrouter::domain::payment::{PaymentAttempt, PaymentOutcome, RoutingRequest, Status};
 use smartrouter::domain::psp::{PspState, Segment, WindowStats};
 use smartrouter::engine::window::RINGS;
+use smartrouter::io::log::{EventLog, partition_of};
 use std::collections::{BTreeMap, BTreeSet};
 
 const PAYMENTS: usize = 60;
@@ -265,5 +266,44 @@ fn check_windows(world: &World) {
             let expected = in_tiles.fold((0, 0), |sum, (_, (attempts, approvals))| (sum.0 + attempts, sum.1 + approvals));
             assert_eq!((window.attempts, window.approvals), expected, "{psp} at {}", state.updated_at);
         }
+    }
+}
+
+#[test]
+fn psps_that_somebody_invents_are_told_and_have_no_windows_beyond_the_bound() {
+    const PSPS_MAX: usize = 2;
+    let overrides = [("engine.psps_max", "2")];
+    let mut world = World::new();
+    let listed = ["worldpay", "mit", "elavon", "amex"];
+    let ids: Vec<String> = (0..24).map(|n| if n % 6 == 5 { listed[n / 6].to_owned() } else { format!("ghost-{n}") }).collect();
+    let partitions = world.log.topics(&[]).unwrap().into_iter().find(|it| it.name.ends_with("stats.deltas")).unwrap().partitions;
+    // Whoever comes first in its partition, and whoever is listed.
+    let mut expected: BTreeMap<i32, BTreeSet<String>> = BTreeMap::new();
+    for id in &ids {
+        let windows = expected.entry(partition_of(id.as_bytes(), partitions)).or_default();
+        if windows.len() < PSPS_MAX || listed.contains(&id.as_str()) {
+            windows.insert(id.clone());
+        }
+    }
+    let expected: BTreeSet<String> = expected.into_values().flatten().collect();
+    assert!(expected.len() < ids.len() && expected.iter().any(|id| id.starts_with("ghost")), "{expected:?}");
+    // Twice, with crashes between: who is out stays out, who is in stays in.
+    for round in 1..=2 {
+        for half in ids.chunks(ids.len() / 2) {
+            let mut engine = world.engine_with(&overrides);
+            for id in half {
+                let payment = world.payment();
+                let attempt = world.attempt(&payment, id);
+                world.outcome(&attempt, Status::Approved);
+                engine.drain().unwrap();
+            }
+        }
+        world.engine_with(&overrides).close().unwrap();
+        let states = crate::states(&world);
+        assert_eq!(states.keys().cloned().collect::<BTreeSet<_>>(), expected);
+        assert!(states.values().all(|state| state.windows.last_24h.attempts == round), "{states:?}");
+        let told = world.read::<Feedback>();
+        assert_eq!(told.len() as i64, round * ids.len() as i64, "each is joined and told");
+        assert_eq!(told.iter().map(|it| it.psp_id.to_string()).collect::<BTreeSet<_>>(), ids.iter().cloned().collect());
     }
 }

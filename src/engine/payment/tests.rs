@@ -22,6 +22,7 @@ fn settings() -> EngineSettings {
         payment_entries_max: 4,
         segments: vec![SegmentKind::Brand],
         segments_per_psp_max: 10,
+        psps_max: 10,
     }
 }
 

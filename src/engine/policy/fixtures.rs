@@ -203,6 +203,7 @@ pub(super) fn settings() -> Settings {
             payment_entries_max: 10,
             segments: vec![SegmentKind::Brand, SegmentKind::Currency],
             segments_per_psp_max: 10,
+            psps_max: 10,
         },
         health: HealthSettings {
             window_ms: 600_000,

@@ -21,7 +21,7 @@ mod tests;
 
 pub use entry::{CorruptState, psp_of_key};
 
-use super::settings::{EngineSettings, HealthSettings};
+use super::settings::{EngineSettings, HealthSettings, Psp};
 use super::window::{Added, TILE_MS};
 use crate::domain::learning::StatsDelta;
 use crate::domain::psp::{PspOutage, PspState, Segment, SegmentKind};
@@ -39,6 +39,23 @@ pub struct PspBook {
     clock_dirty: bool,
     /// In the order of segments, in which everything is done: nothing depends on hashing.
     segments: BTreeMap<Segment, SegmentBook>,
+}
+
+/// The book of a PSP among those of one task; a new one is opened while there are fewer than `psps_max`, and for a PSP of the
+/// configuration (`listed`) whenever it comes. A book is stored with its first results and never closed: who came first stays first.
+pub fn admit<'a>(
+    books: &'a mut BTreeMap<PspId, PspBook>,
+    psp_id: &PspId,
+    psps_max: usize,
+    listed: &[Psp],
+) -> Option<&'a mut PspBook> {
+    if !books.contains_key(psp_id) {
+        if books.len() >= psps_max && !listed.iter().any(|psp| psp.id == *psp_id) {
+            return None;
+        }
+        books.insert(psp_id.clone(), PspBook::new(psp_id.clone()));
+    }
+    books.get_mut(psp_id)
 }
 
 /// What `merge` and `tick` want of the world.

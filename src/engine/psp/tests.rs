@@ -3,14 +3,14 @@
 use super::detector::{Level, Reading};
 use super::entry::{self, CorruptState};
 use super::machine::{Machine, Outage, Probation, TRANSITIONS, Trigger};
-use super::{PspBook, StatsEffects, psp_of_key};
+use super::{PspBook, StatsEffects, admit, psp_of_key};
 use crate::domain::PspId;
 use crate::domain::learning::{SegmentTally, StatsDelta, Tally};
 use crate::domain::psp::HealthState::{self, Degraded, Down, Recovering, Up};
 use crate::domain::psp::{OutageCause, Segment, SegmentKind, Severity};
 use crate::engine::codes::Verdict;
-use crate::engine::settings::{EngineSettings, HealthSettings};
-use std::collections::BTreeSet;
+use crate::engine::settings::{EngineSettings, HealthSettings, Psp};
+use std::collections::{BTreeMap, BTreeSet};
 
 const START: i64 = 1_546_300_800_000;
 const MINUTE_MS: i64 = 60_000;
@@ -42,6 +42,7 @@ fn engine() -> EngineSettings {
         payment_entries_max: 32,
         segments: vec![SegmentKind::Brand],
         segments_per_psp_max: 4,
+        psps_max: 2,
     }
 }
 
@@ -297,6 +298,22 @@ fn segments_are_bounded() {
     let kept: Vec<_> =
         book.states(START, &health()).map(|state| (state.segment.to_string(), state.windows.last_15m.attempts)).collect();
     assert_eq!(kept, [("ALL".to_owned(), 5), ("BRAND:A".to_owned(), 1), ("BRAND:B".to_owned(), 1), ("BRAND:C".to_owned(), 1)]);
+}
+
+#[test]
+fn invented_psps_open_no_windows_beyond_the_bound() {
+    let listed: Vec<Psp> = vec![serde_json::from_str(r#"{"id": "mit"}"#).expect("a PSP")];
+    let mut books = BTreeMap::new();
+    // Whoever comes first, and who is listed whenever it comes; one that is in stays in.
+    let rows = [("x1", true), ("x2", true), ("x3", false), ("mit", true), ("x3", false), ("x1", true), ("x4", false)];
+    for (id, expected) in rows {
+        assert_eq!(admit(&mut books, &PspId::new(id), engine().psps_max, &listed).is_some(), expected, "{id}");
+    }
+    let kept: Vec<_> = books.keys().map(PspId::as_str).collect();
+    assert_eq!(kept, ["mit", "x1", "x2"]);
+    // A smaller bound shuts nobody out who is in; none at all is a bound too.
+    assert!(admit(&mut books, &PspId::new("x2"), 0, &listed).is_some());
+    assert!(admit(&mut BTreeMap::new(), &PspId::new("x1"), 0, &listed).is_none());
 }
 
 /// Drives a machine through every combination of what it can meet and compares its steps with the table.
