@@ -39,7 +39,7 @@
 //!
 //! - A record has an effect once: outputs, changelog and input offsets are one transaction. Only when that is committed is the
 //!   local state written, together with the changelog offsets that it stands for. Local state is behind its changelog or equal to
-//!   it, never ahead; on start it is rolled forward.
+//!   it, never ahead; on start it is rolled forward, if the last record that it holds is still where it was.
 //! - There is one way back from any failure: drop what is staged, settle the transaction, begin again from what is committed.
 //! - The engine knows time only from records and ticks. Silence is measured from an input's own last event, so that catching up,
 //!   a pause or old events make no time-outs. A record that is no event says nothing about time.

@@ -225,7 +225,7 @@ fn a_compacted_topic_with_gaps_is_read_as_before() {
 const SHARD: Shard = Shard { store: StoreName::Payments, partition: 3 };
 
 fn position(offset: i64) -> ShardPosition {
-    ShardPosition { log_id: "log".into(), partitions: 4, format: 1, changelog_offset: offset }
+    ShardPosition { log_id: "log".into(), partitions: 4, format: 1, changelog_offset: offset, last: None }
 }
 
 /// One batch each: an entry of its own, one that all write, and the position behind both.

@@ -27,6 +27,7 @@ cases::cases! { run:
     disk_manifest_truncated
     disk_changelog_cut
     disk_state_of_another_system
+    disk_changelog_made_anew
     disk_full
     network_in_short
     zombies_asleep_in_a_commit_in_short

@@ -1,16 +1,18 @@
 //! Brings the local state of partitions to where their changelogs stand, before anything is processed.
 //!
 //! Owns the decision what local state is worth: it is rolled forward from its own position; it is wiped only when it belongs
-//! to another log or another format, or lies ahead of its changelog; where the changelog cannot make up for it (records were deleted
-//! from it, or the number of partitions changed), nothing is started. Reads changelogs, writes the store, and never processes an event.
+//! to another log or another format, or lies ahead of its changelog, or when the last record that it knows is not there any more; where
+//! the changelog cannot make up for it (records were deleted from it, or the number of partitions changed), or holds another record in
+//! that place, nothing is started. As a prefix of a log that matches in its last record matches in all, a topic that was deleted and
+//! made anew is noticed, also when it has grown beyond the local position. Reads changelogs, writes the store, and never processes an event.
 
 use super::TaskError;
 use super::entity_cache::FORMAT;
 use crate::io::failpoint;
 use crate::io::log::{EventLog, LogError, Polled, Position, Reader, Record, TopicPartition};
-use crate::io::store::{Shard, ShardPosition, StateBatch, StateStore, StoreError};
+use crate::io::store::{LastRecord, Shard, ShardPosition, StateBatch, StateStore, StoreError, fingerprint};
 use crate::io::topics::TopicNames;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The changelog of each shard.
@@ -19,14 +21,38 @@ pub(super) type Changelogs = BTreeMap<TopicPartition, Shard>;
 pub(super) struct Restore {
     reader: Box<dyn Reader>,
     log_id: String,
-    partitions: BTreeMap<Shard, i32>,
     /// What is not yet restored.
-    waiting: Changelogs,
-    /// Where each changelog ended when this began, transactions that were not settled included: a former owner's last commit is
-    /// known to the group before its records can be read, so the end of what can be read is not enough.
-    ends: BTreeMap<TopicPartition, i64>,
+    waiting: BTreeMap<TopicPartition, Changelog>,
     polled: Vec<Polled>,
     applied: u64,
+}
+
+/// How far one changelog is read.
+struct Changelog {
+    shard: Shard,
+    /// Partitions of its topic.
+    partitions: i32,
+    /// First offset that is still there.
+    first: i64,
+    /// Where it ended when this began, transactions that were not settled included: a former owner's last commit is known to the
+    /// group before its records can be read, so the end of what can be read is not enough.
+    end: i64,
+    next: Position,
+    /// The last record that is applied.
+    last: Option<LastRecord>,
+    /// Whether that one has yet to be met where it was: reading begins with it.
+    unmet: bool,
+}
+
+/// What the first record behind a local position says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Met {
+    /// It is the last one that is applied.
+    Known,
+    /// The last one that is applied is no more, which compaction may have done, or who deleted the topic.
+    Gone,
+    /// It is news.
+    New,
 }
 
 /// Records of one turn: bounds how long the group waits for its poll, and the size of a batch.
@@ -57,39 +83,37 @@ impl Restore {
         mut reader: Box<dyn Reader>,
         log_id: &str,
         changelogs: Changelogs,
-        partitions: BTreeMap<Shard, i32>,
+        partitions: &BTreeMap<Shard, i32>,
     ) -> Result<Self, TaskError> {
-        let mut from = Vec::new();
-        let mut ends = BTreeMap::new();
-        for (at, &shard) in &changelogs {
-            let bounds = (reader.bounds(at)?.0, reader.written_end(at)?);
-            ends.insert(at.clone(), bounds.1);
-            let expected = ShardPosition {
-                log_id: log_id.to_owned(),
-                partitions: partitions_of(&partitions, shard),
-                format: FORMAT,
-                changelog_offset: 0,
-            };
+        let mut waiting = BTreeMap::new();
+        for (at, shard) in changelogs {
+            let (first, end) = (reader.bounds(&at)?.0, reader.written_end(&at)?);
+            let partitions = partitions.get(&shard).copied().unwrap_or_default();
+            let expected =
+                ShardPosition { log_id: log_id.to_owned(), partitions, format: FORMAT, changelog_offset: 0, last: None };
             let local = store.position(shard)?;
-            let start = match worth(local.as_ref(), &expected, bounds) {
-                Worth::RollForward(offset) => Position::At(offset),
-                Worth::Lost(why) => return Err(lost(at, bounds.0, why).into()),
-                Worth::Moved(before) => return Err(moved(at, before, expected.partitions).into()),
-                Worth::Rebuild(why) => {
-                    tracing::info!(
-                        store = shard.store.as_str(),
-                        partition = shard.partition,
-                        why,
-                        "state is rebuilt from its changelog"
-                    );
-                    store.wipe(shard)?;
-                    Position::Beginning
+            let mut changelog = Changelog { shard, partitions, first, end, next: Position::Beginning, last: None, unmet: false };
+            match worth(local.as_ref(), &expected, (first, end)) {
+                Worth::RollForward(offset) => {
+                    changelog.last = local.and_then(|local| local.last);
+                    let known = changelog.last.map(|last| last.offset).filter(|&offset| offset >= first);
+                    (changelog.next, changelog.unmet) = (Position::At(known.unwrap_or(offset)), known.is_some());
                 }
-            };
-            from.push((at.clone(), start));
+                Worth::Lost(why) => return Err(lost(&at, first, why).into()),
+                Worth::Moved(before) => return Err(moved(&at, before, partitions).into()),
+                Worth::Rebuild(why) => rebuild(store, shard, why)?,
+            }
+            waiting.insert(at, changelog);
         }
-        reader.assign(&from)?;
-        Ok(Self { reader, log_id: log_id.to_owned(), partitions, waiting: changelogs, ends, polled: Vec::new(), applied: 0 })
+        let mut restore = Self { reader, log_id: log_id.to_owned(), waiting, polled: Vec::new(), applied: 0 };
+        restore.read()?;
+        Ok(restore)
+    }
+
+    /// Reads on from where each changelog stands.
+    fn read(&mut self) -> Result<(), LogError> {
+        let from: Vec<_> = self.waiting.iter().map(|(at, changelog)| (at.clone(), changelog.next)).collect();
+        self.reader.assign(&from)
     }
 
     /// One bounded turn. True when everything is restored.
@@ -97,33 +121,36 @@ impl Restore {
         self.polled.clear();
         self.reader.poll(&mut self.polled, RECORDS_PER_TURN, timeout)?;
         let mut batch = StateBatch::default();
-        let mut reached: BTreeMap<Shard, i64> = BTreeMap::new();
-        let mut done = Vec::new();
+        let (mut done, mut gone) = (Vec::new(), BTreeSet::new());
+        let mut moved: BTreeMap<&TopicPartition, Option<&Record>> = BTreeMap::new();
         for polled in &self.polled {
-            match polled {
-                Polled::Record(record) => {
-                    let Some(&shard) = self.waiting.get(&record.at) else { continue };
-                    if !failpoint::is_broken("restore-skips-a-record") {
-                        apply(&mut batch, shard, record);
-                    }
-                    reached.insert(shard, record.offset + 1);
+            let (at, record, next) = match polled {
+                Polled::Record(record) => (&record.at, Some(record), record.offset + 1),
+                Polled::End { at, offset } => (at, None, *offset),
+                Polled::Assigned(_) | Polled::Revoked(_) => continue,
+            };
+            let Some(changelog) = self.waiting.get_mut(at).filter(|_| !gone.contains(at)) else { continue };
+            match (changelog.meet(at, record)?, record) {
+                (Met::Gone, _) => {
+                    gone.insert(at.clone());
+                    continue;
+                }
+                (Met::Known, _) => continue,
+                (Met::New, Some(record)) => {
                     self.applied += 1;
+                    apply(&mut batch, changelog.shard, record);
                 }
-                Polled::End { at, offset } => {
-                    if let Some(&shard) = self.waiting.get(at) {
-                        reached.insert(shard, *offset);
-                        if self.ends.get(at).is_none_or(|end| offset >= end) {
-                            done.push(at.clone());
-                        }
-                    }
-                }
-                Polled::Assigned(_) | Polled::Revoked(_) => {}
+                (Met::New, None) if next >= changelog.end => done.push(at.clone()),
+                (Met::New, None) => {}
             }
+            changelog.next = Position::At(next);
+            let newest = moved.entry(at).or_default();
+            *newest = record.or(*newest);
         }
-        for (shard, changelog_offset) in reached {
-            let partitions = partitions_of(&self.partitions, shard);
-            let position = ShardPosition { log_id: self.log_id.clone(), partitions, format: FORMAT, changelog_offset };
-            batch.set_position(shard, &position)?;
+        for (at, newest) in moved {
+            let Some(changelog) = self.waiting.get_mut(at) else { continue };
+            changelog.last = newest.map(known).or(changelog.last);
+            changelog.save(&mut batch, &self.log_id)?;
         }
         if !batch.is_empty() {
             store.write(batch)?;
@@ -132,7 +159,25 @@ impl Restore {
         for at in done {
             self.waiting.remove(&at);
         }
+        self.begin_again(store, &gone)?;
         Ok(self.waiting.is_empty())
+    }
+
+    /// From their beginnings: what the local state was built on is not all there.
+    fn begin_again(&mut self, store: &StateStore, gone: &BTreeSet<TopicPartition>) -> Result<(), TaskError> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let why = "the last record that it knows is not there any more";
+        for at in gone {
+            let Some(changelog) = self.waiting.get_mut(at) else { continue };
+            if changelog.first > 0 {
+                return Err(lost(at, changelog.first, why).into());
+            }
+            rebuild(store, changelog.shard, why)?;
+            (changelog.next, changelog.last, changelog.unmet) = (Position::Beginning, None, false);
+        }
+        Ok(self.read()?)
     }
 
     pub(super) fn applied(&self) -> u64 {
@@ -141,18 +186,47 @@ impl Restore {
 
     /// Shards that are no longer this instance's need no restoring.
     pub(super) fn forget(&mut self, is_gone: impl Fn(Shard) -> bool) {
-        self.waiting.retain(|_, shard| !is_gone(*shard));
+        self.waiting.retain(|_, changelog| !is_gone(changelog.shard));
+    }
+}
+
+impl Changelog {
+    /// `record`: what comes next; absent at the end of what can be read.
+    fn meet(&mut self, at: &TopicPartition, record: Option<&Record>) -> Result<Met, LogError> {
+        let Some(last) = self.last.filter(|_| std::mem::take(&mut self.unmet)) else { return Ok(Met::New) };
+        let Some(record) = record.filter(|record| record.offset == last.offset) else { return Ok(Met::Gone) };
+        if known(record) == last { Ok(Met::Known) } else { Err(another(at, last.offset)) }
+    }
+
+    fn save(&self, batch: &mut StateBatch, log_id: &str) -> Result<(), StoreError> {
+        let Position::At(changelog_offset) = self.next else { return Ok(()) };
+        let (log_id, partitions, last) = (log_id.to_owned(), self.partitions, self.last);
+        batch.set_position(self.shard, &ShardPosition { log_id, partitions, format: FORMAT, changelog_offset, last })
     }
 }
 
 fn apply(batch: &mut StateBatch, shard: Shard, record: &Record) {
-    if let Some(key) = &record.key {
+    if let (Some(key), false) = (&record.key, failpoint::is_broken("restore-skips-a-record")) {
         batch.put(shard, key, record.value.as_deref());
     }
 }
 
-fn partitions_of(partitions: &BTreeMap<Shard, i32>, shard: Shard) -> i32 {
-    partitions.get(&shard).copied().unwrap_or_default()
+pub(super) fn known(record: &Record) -> LastRecord {
+    LastRecord::new(record.offset, fingerprint(record.key.as_deref().unwrap_or_default(), record.value.as_deref()))
+}
+
+fn rebuild(store: &StateStore, shard: Shard, why: &str) -> Result<(), StoreError> {
+    tracing::info!(store = shard.store.as_str(), partition = shard.partition, why, "state is rebuilt from its changelog");
+    store.wipe(shard)
+}
+
+fn another(at: &TopicPartition, offset: i64) -> LogError {
+    LogError::Refused(format!(
+        "the record of {at} at offset {offset} is another than the one that the local state was built on: the topic {topic} was deleted and \
+         made anew, or has lost records and grown again. To take what it holds now for the truth, drop the local state with `smartrouter \
+         reset --execute`: it is rebuilt from there at the next start",
+        topic = at.topic
+    ))
 }
 
 fn lost(at: &TopicPartition, first: i64, why: &str) -> LogError {
@@ -209,7 +283,7 @@ mod tests {
 
     #[test]
     fn local_state_is_kept_only_when_it_fits() {
-        let expected = ShardPosition { log_id: "a".into(), partitions: 4, format: FORMAT, changelog_offset: 0 };
+        let expected = ShardPosition { log_id: "a".into(), partitions: 4, format: FORMAT, changelog_offset: 0, last: None };
         let local = |change: &dyn Fn(&mut ShardPosition)| {
             let mut position = ShardPosition { changelog_offset: 50, ..expected.clone() };
             change(&mut position);

@@ -5,7 +5,7 @@
 
 use super::TaskError;
 use super::entity_cache::FORMAT;
-use super::restore::{Worth, log_id_of, worth};
+use super::restore::{Worth, known, log_id_of, worth};
 use super::shared::changelog_of;
 use crate::io::log::{EventLog, LogError, Polled, Position, TopicPartition};
 use crate::io::store::{Shard, ShardPosition, StateStore, StoreName};
@@ -48,6 +48,8 @@ struct Told {
     values: BTreeMap<Vec<u8>, ValueHash>,
     /// Keys with records at or behind the position: compaction may have taken the older ones away.
     newer: BTreeSet<Vec<u8>>,
+    /// Another record lies where the last one was that the shard knows.
+    is_another: bool,
 }
 
 /// Checks every shard that the store holds anything of. No process may be working on them.
@@ -66,7 +68,7 @@ pub fn check_state(store: &StateStore, log: &dyn EventLog, names: &TopicNames) -
             let bounds = if partition < partitions { log.reader()?.bounds(&at)? } else { (0, 0) };
             let difference = match stands_for(position.as_ref(), &log_id, (&topic, partitions), bounds) {
                 Err(why) => Some(why),
-                Ok(offset) => compare(store, log, (shard, &at), offset, bounds.1)?,
+                Ok(position) => compare(store, log, (shard, &at), position, bounds.1)?,
             };
             let report = ShardReport {
                 store: name.as_str(),
@@ -84,17 +86,17 @@ pub fn check_state(store: &StateStore, log: &dyn EventLog, names: &TopicNames) -
     Ok(reports)
 }
 
-/// The offset up to which the shard claims to hold this changelog; or what a start would make of it, by the rules of `restore`.
-fn stands_for(
-    position: Option<&ShardPosition>,
+/// Up to where the shard claims to hold this changelog; or what a start would make of it, by the rules of `restore`.
+fn stands_for<'a>(
+    position: Option<&'a ShardPosition>,
     log_id: &str,
     (topic, partitions): (&str, i32),
     bounds: (i64, i64),
-) -> Result<i64, String> {
+) -> Result<&'a ShardPosition, String> {
     let Some(position) = position else { return Err("entries without a position: it is rebuilt".to_owned()) };
-    let expected = ShardPosition { log_id: log_id.to_owned(), partitions, format: FORMAT, changelog_offset: 0 };
+    let expected = ShardPosition { log_id: log_id.to_owned(), partitions, format: FORMAT, changelog_offset: 0, last: None };
     match worth(Some(position), &expected, bounds) {
-        Worth::RollForward(offset) => Ok(offset),
+        Worth::RollForward(_) => Ok(position),
         Worth::Rebuild(why) => Err(format!("{why}: it is rebuilt")),
         Worth::Lost(why) => {
             Err(format!("{why}, and the changelog's records below {} were deleted: nothing starts on it", bounds.0))
@@ -120,10 +122,13 @@ fn compare(
     store: &StateStore,
     log: &dyn EventLog,
     (shard, at): (Shard, &TopicPartition),
-    offset: i64,
+    position: &ShardPosition,
     end: i64,
 ) -> Result<Option<String>, TaskError> {
-    let mut told = read(log, at, offset, end)?;
+    let mut told = read(log, at, position, end)?;
+    if told.is_another {
+        return Ok(Some("the changelog is another than the one that it was built from: nothing starts on it".to_owned()));
+    }
     let mut difference: Option<(Vec<u8>, &str)> = None;
     store.scan(shard, b"", |key, value| {
         let expected = told.values.remove(key);
@@ -141,7 +146,7 @@ fn compare(
     Ok(first.map(|(key, what)| format!("key {} {what}", shortened(&key))))
 }
 
-fn read(log: &dyn EventLog, at: &TopicPartition, position: i64, end: i64) -> Result<Told, TaskError> {
+fn read(log: &dyn EventLog, at: &TopicPartition, position: &ShardPosition, end: i64) -> Result<Told, TaskError> {
     let mut told = Told::default();
     let mut reader = log.reader()?;
     reader.assign(&[(at.clone(), Position::Beginning)])?;
@@ -156,9 +161,11 @@ fn read(log: &dyn EventLog, at: &TopicPartition, position: i64, end: i64) -> Res
         for event in polled.drain(..) {
             match event {
                 Polled::Record(record) => {
+                    let last = position.last.filter(|last| last.offset == record.offset);
+                    told.is_another |= last.is_some_and(|last| last != known(&record));
                     let Some(key) = record.key.map(|key| key.to_vec()) else { continue };
                     match record.value {
-                        _ if record.offset >= position => drop(told.newer.insert(key)),
+                        _ if record.offset >= position.changelog_offset => drop(told.newer.insert(key)),
                         Some(value) => drop(told.values.insert(key, hash_of(&value))),
                         None => drop(told.values.remove(&key)),
                     }

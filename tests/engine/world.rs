@@ -12,7 +12,7 @@ use smartrouter::io::log::{EventLog, Output, Polled, Position, Record, TopicPart
 use smartrouter::io::store::StateStore;
 use smartrouter::io::topics::{PlanOptions, TopicNames, declared, plan};
 use smartrouter::runtime::{Clock, Engine, Limits, Shared};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,19 +42,20 @@ impl World {
     }
 
     pub(crate) fn engine_with(&self, overrides: &[(&str, &str)]) -> Engine {
+        Engine::open(self.log.clone(), self.shared(overrides), limits()).unwrap()
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// What tasks share. Opens the state store.
+    pub(crate) fn shared(&self, overrides: &[(&str, &str)]) -> Arc<Shared> {
         let file = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/volaris.toml"));
         let overrides = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let settings = Config::load(&LoadOptions { file, overrides, ..LoadOptions::default() }).unwrap().config.settings;
-        let store = StateStore::open(&self.dir.path().join("state")).unwrap();
-        let shared = Shared::new(Clock::Event, settings, self.codec.clone(), TopicNames::new(PREFIX), store);
-        let limits = Limits {
-            group: "g".into(),
-            instance: "i".into(),
-            commit_interval: Duration::ZERO,
-            batch_records_max: 100,
-            queue_records_max: 500,
-        };
-        Engine::open(self.log.clone(), Arc::new(shared), limits).unwrap()
+        let store = StateStore::open(&self.state_dir()).unwrap();
+        Arc::new(Shared::new(Clock::Event, settings, self.codec.clone(), TopicNames::new(PREFIX), store))
     }
 
     pub(crate) fn append(&self, topic: &str, key: &str, value: Option<Bytes>) {
@@ -168,6 +169,16 @@ impl World {
 
     pub(crate) fn read<T: Wire>(&self) -> Vec<T> {
         self.records(T::KIND.topic()).iter().map(|record| self.codec.decode(record.value.as_ref().unwrap()).unwrap()).collect()
+    }
+}
+
+pub(crate) fn limits() -> Limits {
+    Limits {
+        group: "g".into(),
+        instance: "i".into(),
+        commit_interval: Duration::ZERO,
+        batch_records_max: 100,
+        queue_records_max: 500,
     }
 }
 

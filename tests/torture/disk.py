@@ -12,7 +12,7 @@ import subprocess
 import time
 
 import checker
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
 from traffic import Traffic
 
@@ -41,13 +41,15 @@ class World:
         assert found, f"no {pattern} in {sorted(path.name for path in self.store.iterdir())}"
         return found
 
-    def start_or_told(self, *words):
-        """Starts. A router that stops has to name the directory (or `words`) and a remedy; then the remedy is applied."""
+    def start_or_told(self, *words, must_end=False):
+        """Starts. A router that stops (or has to) names the directory (or `words`) and a remedy; then the remedy is applied."""
         process = self.router.start(wait=False)
         before = len(log_of(process))
         ready = lambda: self.router.get(process, "/readyz")[0] == 200
         checker.await_(lambda: process.poll() is not None or ready(), 60)
         if process.poll() is None:
+            if must_end:
+                return [f"it serves from a state that is not its changelog's: {log_of(process)[before:][-400:]}"]
             return [] if ready() else [f"neither ready nor ended: {log_of(process)[before:][-400:]}"]
         told = log_of(process)[before:]
         if process.returncode != 1 or not all(word in told for word in words or (str(self.store), "smartrouter reset --execute")):
@@ -131,6 +133,35 @@ def old_changelog(make_router, seed):
     return told
 
 
+def topics_made_anew(router, topics):
+    names = [router.prefix + topic for topic in topics]
+    admin = AdminClient({"bootstrap.servers": router.bootstrap})
+    for future in admin.delete_topics(names).values():
+        future.result(30)
+    # It takes brokers a moment, in which a new topic of the name is refused.
+    router.until(lambda: not set(names) & set(admin.list_topics(timeout=10).topics), "the topics are gone")
+    status, out, err = router.command("topics", "apply", "--execute")
+    assert status == 0, (out, err)
+
+
+def changelog_made_anew(make_router, seed):
+    """Its changelogs were deleted and made anew, and have grown beyond what it knows: a state out of both would be one that never was."""
+    world = World(make_router, seed)
+    router = world.router
+    rows, told = checker.check_state(router, router.dir / "one")
+    topics_made_anew(router, CHANGELOGS)
+    # Without transactions there is a record at each offset.
+    producer = Producer({"bootstrap.servers": router.bootstrap, "linger.ms": 2})
+    for row in rows:
+        for number in range(row["changelog_offset"] + 20):
+            producer.produce(f"{router.prefix}smartrouter.{row['store']}.changelog", f"k{number}", b"", partition=row["partition"])
+    assert producer.flush(30) == 0
+    _, differing = checker.check_state(router, router.dir / "one")
+    if not differing or not all("is another than" in sentence for sentence in differing):
+        told.append(f"state check does not say that the changelogs are others: {differing}")
+    return told + world.start_or_told("made anew", "smartrouter reset --execute", must_end=True)
+
+
 def state_of_another_system(make_router, seed):
     """A state directory of other topics on the same cluster: everything in it is void."""
     world = World(make_router, seed)
@@ -208,6 +239,7 @@ CASES = {
     "disk_manifest_truncated": damaged("MANIFEST-*", lambda world, path: cut(path, world.dice.uniform(0.2, 0.9))),
     "disk_current_missing": damaged("CURRENT", lambda world, path: path.unlink()),
     "disk_changelog_cut": old_changelog,
+    "disk_changelog_made_anew": changelog_made_anew,
     "disk_state_of_another_system": state_of_another_system,
     "disk_state_of_another_partition_count": state_of_another_partition_count,
     "disk_full": full_disk,

@@ -13,6 +13,7 @@ pub use batch::StateBatch;
 use crate::io::mark::{self, Mark};
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteOptions};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -92,6 +93,35 @@ pub struct ShardPosition {
     pub format: u32,
     /// All changelog records below this offset are applied.
     pub changelog_offset: i64,
+    /// The last changelog record that is applied. Absent when none is, or when an older version wrote this.
+    pub last: Option<LastRecord>,
+}
+
+/// A record of a changelog, to be known again: a topic that was deleted and made anew has another one at its offset, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRecord {
+    pub offset: i64,
+    fingerprint: Fingerprint,
+}
+
+/// Of a record's key and value.
+pub type Fingerprint = [u8; 16];
+
+pub fn fingerprint(key: &[u8], value: Option<&[u8]>) -> Fingerprint {
+    let mut hash = Sha256::new();
+    hash.update((key.len() as u64).to_be_bytes());
+    hash.update(key);
+    hash.update([u8::from(value.is_some())]);
+    hash.update(value.unwrap_or_default());
+    let mut short = Fingerprint::default();
+    short.copy_from_slice(&hash.finalize()[..16]);
+    short
+}
+
+impl LastRecord {
+    pub fn new(offset: i64, fingerprint: Fingerprint) -> Self {
+        Self { offset, fingerprint }
+    }
 }
 
 pub struct StateStore {
@@ -155,7 +185,9 @@ impl StateStore {
     }
 
     pub fn position(&self, shard: Shard) -> Result<Option<ShardPosition>, StoreError> {
-        let Some(bytes) = self.db.get(shard.position_key()).map_err(|error| self.failed(&error))? else { return Ok(None) };
+        let Some(mut bytes) = self.db.get(shard.position_key()).map_err(|error| self.failed(&error))? else { return Ok(None) };
+        // An older version's position ends before `last`: with a zero behind it that reads as none.
+        bytes.push(0);
         // A position that cannot be read says as little as none: the shard is then rebuilt.
         Ok(postcard::from_bytes(&bytes).ok())
     }

@@ -14,7 +14,7 @@ fn entries(store: &StateStore, shard: Shard, from: &[u8]) -> Vec<(Vec<u8>, Vec<u
 }
 
 fn position(offset: i64) -> ShardPosition {
-    ShardPosition { log_id: "log".into(), partitions: 4, format: 1, changelog_offset: offset }
+    ShardPosition { log_id: "log".into(), partitions: 4, format: 1, changelog_offset: offset, last: None }
 }
 
 #[test]
@@ -37,6 +37,29 @@ fn shards_do_not_see_each_other() {
     }
     let partitions = StoreName::ALL.map(|name| store.partitions(name).unwrap());
     assert_eq!(partitions, [vec![255], vec![], vec![0]]);
+}
+
+#[test]
+fn a_position_of_an_older_version_is_read_too() {
+    let last = LastRecord::new(41, fingerprint(b"key", Some(b"value")));
+    let written = ShardPosition { last: Some(last), ..position(42) };
+    let bytes = postcard::to_allocvec(&written).unwrap();
+    let older = postcard::to_allocvec(&("log", 4_i32, 1_u32, 42_i64)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let store = StateStore::open(dir.path()).unwrap();
+    let shard = Shard::new(StoreName::Payments, 0);
+    for (bytes, expected) in [(bytes, written), (older, position(42))] {
+        store.db.put(shard.position_key(), bytes).unwrap();
+        assert_eq!(store.position(shard).unwrap(), Some(expected));
+    }
+}
+
+#[test]
+fn records_are_told_apart() {
+    let records = [(&b"key"[..], Some(&b"value"[..])), (b"key", None), (b"key", Some(b"")), (b"keyv", Some(b"alue"))];
+    let fingerprints = records.map(|(key, value)| fingerprint(key, value));
+    assert_eq!(fingerprints.iter().collect::<std::collections::BTreeSet<_>>().len(), records.len());
+    assert_eq!(fingerprints[0], fingerprint(b"key", Some(b"value")));
 }
 
 #[test]

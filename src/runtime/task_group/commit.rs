@@ -7,7 +7,7 @@ use super::super::staged::{Change, Staged};
 use super::{Share, Stage, TaskGroup, TaskId};
 use crate::io::failpoint;
 use crate::io::log::{LogError, Output, TopicPartition, Txn, Written};
-use crate::io::store::{Shard, ShardPosition, StateBatch};
+use crate::io::store::{Fingerprint, LastRecord, Shard, ShardPosition, StateBatch, fingerprint};
 use crate::telemetry;
 use metrics::{counter, histogram};
 use std::collections::BTreeMap;
@@ -31,24 +31,30 @@ impl TaskGroup {
         }
         let (offsets, asked_ms) = (staged.offsets.clone(), std::mem::take(&mut staged.asked_ms));
         let mut outputs = staged.outputs;
-        let mut changelogs: BTreeMap<Shard, TopicPartition> = BTreeMap::new();
+        // With the place of its last record among the outputs.
+        let mut changelogs: BTreeMap<Shard, (TopicPartition, usize)> = BTreeMap::new();
         let mut batch = StateBatch::default();
         outputs.reserve_exact(staged.changes.len());
         for change in staged.changes {
             batch.put(change.shard, &change.key, change.value.as_deref());
-            let at = changelogs.entry(change.shard).or_insert_with(|| self.changelog_of(change.shard));
+            let (at, last) = changelogs.entry(change.shard).or_insert_with(|| (self.changelog_of(change.shard), 0));
             if !failpoint::is_broken("changelog-record-left-out") {
+                *last = outputs.len();
                 outputs.push(changelog_record(at, change));
             }
         }
         let records = outputs.len();
+        let changelogs: Vec<_> =
+            changelogs.into_iter().map(|(shard, (at, last))| (shard, at, outputs.get(last).map(fingerprint_of))).collect();
         let written = self.transact(Txn { outputs, input_offsets: staged.offsets })?;
-        for (&shard, at) in &changelogs {
+        for (shard, at, last) in changelogs {
             let changelog_offset =
                 *written.get(at).ok_or_else(|| LogError::Unsettled(format!("no offset was acknowledged for {at}")))?;
             let partitions = self.partitions.get(&*at.topic).copied().unwrap_or_default();
             let format = FORMAT;
-            batch.set_position(shard, &ShardPosition { log_id: self.log_id.clone(), partitions, format, changelog_offset })?;
+            let last = last.map(|fingerprint| LastRecord::new(changelog_offset - 1, fingerprint));
+            let log_id = self.log_id.clone();
+            batch.set_position(shard, &ShardPosition { log_id, partitions, format, changelog_offset, last })?;
         }
         failpoint::pass("before-store-write");
         self.shared.store.write(batch)?;
@@ -175,6 +181,10 @@ impl TaskGroup {
         self.member.close()?;
         self.status.remove_group(&self.name);
         Ok(())
+fn fingerprint_of(output: &Output) -> Fingerprint {
+    fingerprint(output.key.as_deref().unwrap_or_default(), output.value.as_deref())
+}
+
     }
 }
 

@@ -101,7 +101,7 @@ impl TaskGroup {
             changelogs.insert(at, shard);
         }
         let reader = self.log.reader()?;
-        self.restore = Some(Restore::begin(&self.shared.store, reader, &self.log_id, changelogs, partitions)?);
+        self.restore = Some(Restore::begin(&self.shared.store, reader, &self.log_id, changelogs, &partitions)?);
         Ok(())
     }
 
