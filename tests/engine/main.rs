@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a failing step fails the test, and a seeded run says its seed")]
 
+mod damage;
 mod hostile;
 mod versions;
 mod world;

@@ -49,7 +49,7 @@ impl TaskGroup {
         let written = self.transact(Txn { outputs, input_offsets: staged.offsets })?;
         for (shard, at, last) in changelogs {
             let changelog_offset =
-                *written.get(at).ok_or_else(|| LogError::Unsettled(format!("no offset was acknowledged for {at}")))?;
+                *written.get(&at).ok_or_else(|| LogError::Unsettled(format!("no offset was acknowledged for {at}")))?;
             let partitions = self.partitions.get(&*at.topic).copied().unwrap_or_default();
             let format = FORMAT;
             let last = last.map(|fingerprint| LastRecord::new(changelog_offset - 1, fingerprint));
@@ -125,11 +125,7 @@ impl TaskGroup {
         if share == Share::All {
             self.round.clear();
         }
-        let is_round_over = share != Share::Urgent && self.round.is_empty();
-        if is_round_over {
-            self.wiped.clear();
-        }
-        self.note_staged(is_round_over);
+        self.note_staged(share != Share::Urgent && self.round.is_empty());
         self.current = None;
         self.records_since_commit = 0;
         self.careful_commits = self.careful_commits.saturating_sub(1);
@@ -181,11 +177,11 @@ impl TaskGroup {
         self.member.close()?;
         self.status.remove_group(&self.name);
         Ok(())
-fn fingerprint_of(output: &Output) -> Fingerprint {
-    fingerprint(output.key.as_deref().unwrap_or_default(), output.value.as_deref())
+    }
 }
 
-    }
+fn fingerprint_of(output: &Output) -> Fingerprint {
+    fingerprint(output.key.as_deref().unwrap_or_default(), output.value.as_deref())
 }
 
 fn changelog_record(at: &TopicPartition, change: Change) -> Output {

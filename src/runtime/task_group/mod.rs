@@ -145,7 +145,7 @@ pub(super) struct TaskGroup {
     /// Committed positions of the running tasks: every transaction carries one, so that the group's generation is checked even
     /// when silence alone made the work.
     positions: BTreeMap<TopicPartition, i64>,
-    /// Shards that were wiped as damaged since the last commit.
+    /// Shards that were wiped as damaged since they were assigned. Once is chance; a second time, rebuilding would have no end.
     wiped: BTreeSet<Shard>,
 }
 
@@ -504,7 +504,10 @@ impl TaskGroup {
             }
             TaskError::Log(LogError::Unwritable { .. }) => self.careful_commits = CAREFUL_COMMITS,
             TaskError::Damaged { shard, .. } if self.wiped.contains(shard) => {
-                let why = format!("{why}; its changelog holds the same: it was written by another version, or by somebody else");
+                let why = format!(
+                    "{why}; it was rebuilt before and is damaged again: its changelog holds the same, from another version or another \
+                     hand, or the disk spoils it; start the version that wrote it, or check the disk"
+                );
                 return Err(LogError::Refused(why).into());
             }
             TaskError::Damaged { shard, .. } => {

@@ -46,6 +46,7 @@ impl TaskGroup {
             self.stages.remove(id);
             self.rests.remove(id);
         }
+        self.wiped.retain(|shard| !gone.iter().any(|id| id.shards().contains(shard)));
         if let Some(restore) = &mut self.restore {
             restore.forget(|shard| gone.iter().any(|id| id.shards().contains(&shard)));
         }
