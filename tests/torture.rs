@@ -21,6 +21,7 @@ cases::cases! { run:
     mutant_timeout_counted_twice
     mutant_delta_lost
     mutant_changelog_record_left_out
+    resting_task
     disk_sst_torn
     disk_sst_flipped
     disk_wal_truncated

@@ -1,5 +1,6 @@
 //! What a command works with: the checked configuration, and from it the log and the codec when the command needs them.
 
+use super::crash_report;
 use super::globals::Globals;
 use super::screen::Screen;
 use anyhow::Result;
@@ -46,6 +47,7 @@ impl Context {
             LogFormat::Json => telemetry::LogFormat::Json,
         };
         telemetry::init_logs(level, format)?;
+        crash_report::install(&loaded.config.runtime.state_dir);
         let names = TopicNames::new(&loaded.config.topics.prefix);
         Ok(Self { loaded, names, screen: Screen::new(globals.output) })
     }

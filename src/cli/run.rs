@@ -30,7 +30,6 @@ pub(super) fn run(context: &Context) -> Result<Verdict> {
     let status = Arc::new(Status::new(STALL_MAX));
     let admin = AdminServer::start(&config.admin.addr, status.clone(), metrics)?;
     let shared = Arc::new(context.shared(Clock::Wall)?);
-    crash_report::install(context.state_dir());
     let stop = Stop::default();
     stop_on_signal(&stop, status.clone(), Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
     let limits = context.limits();

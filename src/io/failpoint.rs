@@ -1,12 +1,12 @@
-//! Named moments at which a test ends this process, and deliberate mistakes that a test has to find.
+//! Named moments at which a test ends this process or makes it panic, and deliberate mistakes that a test has to find.
 //!
-//! Owns two environment variables, read only in a build with the feature `failpoints`; without it every call is nothing.
+//! Owns three environment variables, read only in a build with the feature `failpoints`; without it every call is nothing.
 //! - `SMARTROUTER_FAILPOINT=NAME=N`: SIGKILL at the Nth passing of that moment; `NAME=N:MICROS`: that long after it, from another
 //!   thread, so that the process dies within what follows.
 //! - `SMARTROUTER_BROKEN=NAME`: the mistake of that name is made; `NAME=N`: at its Nth opportunity only; `NAME=%N`: at every Nth.
+//! - `SMARTROUTER_PANIC=WORK-PARTITION=..N`: that work panics for that partition, the first N times; `WORK-PARTITION`: always.
 //!
-//! Never fails softly and never returns an error: a failpoint is the end of the process, nothing less. Who passes what is found by
-//! searching for the names; `tests/torture` drives them.
+//! Never fails softly and never returns an error. Who passes what is found by searching for the names; `tests/torture` drives them.
 
 #[cfg(not(feature = "failpoints"))]
 mod switched {
@@ -17,6 +17,9 @@ mod switched {
     pub fn is_broken(_name: &'static str) -> bool {
         false
     }
+
+    #[inline]
+    pub fn panic_in(_work: &'static str, _partition: i32) {}
 }
 
 #[cfg(feature = "failpoints")]
@@ -25,6 +28,9 @@ mod switched {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread;
     use std::time::{Duration, Instant};
+
+    /// In the message of every panic that is made here.
+    const SECRET: &str = "secret-4711";
 
     struct Armed {
         name: String,
@@ -38,13 +44,16 @@ mod switched {
         Each,
         EachOf(u64),
         Only(u64),
+        First(u64),
     }
 
     impl Passing {
         fn parse(text: &str) -> Self {
-            match text.strip_prefix('%') {
-                Some(number) => number.parse().map_or(Self::Each, Self::EachOf),
-                None => text.parse().map_or(Self::Each, Self::Only),
+            let number = |text: &str, passing: fn(u64) -> Self| text.parse().map_or(Self::Each, passing);
+            match (text.strip_prefix('%'), text.strip_prefix("..")) {
+                (Some(each), _) => number(each, Self::EachOf),
+                (None, Some(first)) => number(first, Self::First),
+                (None, None) => number(text, Self::Only),
             }
         }
 
@@ -53,6 +62,7 @@ mod switched {
                 Self::Each => true,
                 Self::EachOf(number) => passed.is_multiple_of(number),
                 Self::Only(number) => passed == number,
+                Self::First(number) => passed <= number,
             }
         }
     }
@@ -99,6 +109,15 @@ mod switched {
         armed(&ARMED, "SMARTROUTER_BROKEN").is_some_and(|armed| armed.is_due(name))
     }
 
+    /// A mistake in this work that ends in a panic. Its message is made of data, as that of a careless line may be: it has to stay unseen.
+    #[allow(clippy::panic, clippy::manual_assert, reason = "the panic is what a test asks for")]
+    pub fn panic_in(work: &'static str, partition: i32) {
+        static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+        if armed(&ARMED, "SMARTROUTER_PANIC").is_some_and(|armed| armed.is_due(&format!("{work}-{partition}"))) {
+            panic!("no state for customer {SECRET}");
+        }
+    }
+
     /// As `kill -9` does it: nothing is flushed, nobody is told.
     fn die() {
         let _ = signal_hook::low_level::raise(signal_hook::consts::SIGKILL);
@@ -115,9 +134,10 @@ mod switched {
                 (1..=passings).filter(|_| armed.is_due("x")).count()
             };
             assert_eq!((due("x=3", 2), due("x=3", 9), due("x", 4), due("y=1", 3), due("x=%3", 9)), (0, 1, 4, 0, 3));
+            assert_eq!((due("x=..2", 1), due("x=..2", 9), due("y=..2", 9)), (1, 2, 0));
             assert_eq!(Armed::parse("x=3:70").delay, Some(Duration::from_micros(70)));
         }
     }
 }
 
-pub use switched::{is_broken, pass};
+pub use switched::{is_broken, panic_in, pass};

@@ -67,8 +67,7 @@ impl Live {
             self.status.set_phase(Phase::Running);
             let mut result = Ok(());
             for handle in groups.into_iter().chain([table]) {
-                let ended = handle.join().unwrap_or_else(|panic| Err(TaskError::Panicked(panic_text(panic.as_ref()))));
-                result = result.and(ended);
+                result = result.and(handle.join().unwrap_or(Err(TaskError::Panicked)));
             }
             self.status.set_phase(Phase::Stopped);
             result
@@ -187,13 +186,6 @@ impl Live {
 
 /// One turn, with a panic caught at the task group's edge: the record at fault is known, the others go on.
 fn turn(group: &mut TaskGroup) -> Result<(), TaskError> {
-    match catch_unwind(AssertUnwindSafe(|| group.turn(TURN_WAIT))) {
-        Ok(result) => result.map(|_| ()),
-        Err(panic) => Err(TaskError::Panicked(panic_text(panic.as_ref()))),
-    }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+    let turned = catch_unwind(AssertUnwindSafe(|| group.turn(TURN_WAIT)));
+    turned.unwrap_or(Err(TaskError::Panicked)).map(|_| ())
 }

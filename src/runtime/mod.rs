@@ -64,8 +64,9 @@ pub enum TaskError {
     Entity(EntityError),
     #[error("the state of {} in partition {} is damaged and is rebuilt: {detail}", shard.store.as_str(), shard.partition)]
     Damaged { shard: Shard, detail: String },
-    #[error("the engine panicked: {0}")]
-    Panicked(String),
+    /// Where, and by which way, says the crash report. The panic's message is told nowhere: it may hold data.
+    #[error("the engine panicked: see the crash report in the state directory")]
+    Panicked,
 }
 
 impl From<EntityError> for TaskError {
@@ -88,7 +89,7 @@ impl TaskError {
             Self::Store(error) => {
                 matches!(error, StoreError::Unusable { .. } | StoreError::Locked { .. } | StoreError::Damaged { .. })
             }
-            Self::Codec(_) | Self::Entity(_) | Self::Damaged { .. } | Self::Panicked(_) => false,
+            Self::Codec(_) | Self::Entity(_) | Self::Damaged { .. } | Self::Panicked => false,
         }
     }
 }

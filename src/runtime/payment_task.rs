@@ -308,6 +308,7 @@ impl PaymentTask {
 
     /// Looks at some entries and forgets those without news for their retention. Called now and then, between commits.
     pub(super) fn sweep(&mut self, shared: &Shared, now_ms: i64) -> Result<(), TaskError> {
+        failpoint::panic_in("sweep-of-payments", self.payments_shard.partition);
         let Some(watermark) = self.order.watermark(now_ms) else { return Ok(()) };
         let settings = &shared.settings.engine;
         let payments_before = watermark - settings.payment_retention_ms;

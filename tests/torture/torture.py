@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 
-MODULES = ("kill", "mutants", "disk", "network", "zombies", "inputs", "load")
+MODULES = ("kill", "mutants", "resting", "disk", "network", "zombies", "inputs", "load")
 CYCLES_PER_RUN = 10
 
 

@@ -514,7 +514,7 @@ impl TaskGroup {
                 self.shared.store.wipe(*shard)?;
                 self.wiped.insert(*shard);
             }
-            TaskError::Panicked(_) => self.blame_panic(),
+            TaskError::Panicked => self.blame_panic(),
             _ => {}
         }
         (self.current, self.working) = (None, None);
