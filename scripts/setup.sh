@@ -31,9 +31,9 @@ java_is_new_enough() {
   [ "${major:-0}" -ge 17 ]
 }
 
-# bindgen looks for libclang itself; any version will do. libclang-cpp is another library.
+# bindgen looks for libclang itself; any version will do. libclang-cpp is another library, and may be there alone.
 libclang_is_there() {
-  ldconfig -p 2> /dev/null | grep -qE 'libclang(\.so|-[0-9])' || compgen -G '/usr/lib/llvm-*/lib/libclang[.-][s0-9]*' > /dev/null
+  { ldconfig -p; ls /usr/lib/llvm-*/lib; } 2> /dev/null | grep -Eq '\blibclang(-[0-9.]+)?\.so'
 }
 
 openssl_is_there() { has pkg-config && pkg-config --exists openssl; }
