@@ -127,7 +127,7 @@ fn lines_when_piped_and_errors_that_say_what_to_do() {
         (&["--state-dir", "mine", "demo"][..], 1, "not a demo's"),
         (&["--state-dir", "none", "demo", "--resume"], 1, "no demo to resume"),
         (&["demo", "--scenario", "nope"], 1, "anything else is a file"),
-        (&["demo", "--hours", "0"], 1, "--hours is 0"),
+        (&["demo", "--hours", "0"], 2, "--hours is 0"),
         (&["demo", "--resume", "--seed", "1"], 2, "cannot be used with"),
     ] {
         let output = smartrouter(dir.path(), arguments);

@@ -27,8 +27,8 @@ cases::cases! { run:
     disk_wal_truncated
     disk_manifest_truncated
     disk_changelog_cut
-    disk_state_of_another_system
     disk_changelog_made_anew
+    disk_state_of_another_system
     disk_full
     network_in_short
     zombies_asleep_in_a_commit_in_short

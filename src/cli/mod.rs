@@ -89,11 +89,17 @@ enum Verdict {
     Found,
 }
 
+/// What is asked for cannot be asked for: beyond what the parser of arguments sees.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUse(String);
+
 const FAILED: u8 = 1;
+const WRONG_USE: u8 = 2;
 const FOUND: u8 = 3;
 
 pub(crate) fn main() -> ExitCode {
-    // Wrong use ends here, with 2.
+    // What cannot be parsed ends here, with 2.
     let cli = Cli::parse();
     match run(cli) {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
@@ -101,7 +107,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             screen::remark(format!("error: {}", describe(&error)));
-            ExitCode::from(FAILED)
+            ExitCode::from(if error.is::<WrongUse>() { WRONG_USE } else { FAILED })
         }
     }
 }

@@ -3,8 +3,8 @@
 //! Owns the options, the loop and the report. Where the events go is a [`ReplaySink`], opened once files and mapping have proved
 //! readable, so that a mistake in them is said before anything is sent.
 
-use super::Verdict;
 use super::screen::{Column, Screen, percent, remark, text};
+use super::{Verdict, WrongUse};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -71,18 +71,28 @@ pub(super) fn run<S: ReplaySink>(
 ) -> Result<Verdict> {
     let mapping = Mapping::load(&options.mapping)?;
     let requests = if options.decide { Requests::PerPayment } else { Requests::None };
-    let reader = HistoryReader::open(&options.files, mapping, requests)?;
+    let mut reader = HistoryReader::open(&options.files, mapping, requests)?;
     let mut rejects = options.rejects.as_deref().map(|path| create_rejects(path, options)).transpose()?;
     let mut sink = open_sink(options.to)?;
-    let history = feed(reader, rejects.as_mut(), &mut sink)?;
+    let history = feed(&mut reader, rejects.as_mut(), &mut sink)?;
     if let Some(file) = rejects {
         file.finish()?;
     }
     let totals = sink.finish().context("the replay did not end well")?;
     let report = Report { history, totals };
     show(screen, &report)?;
+    let late_rows = reader.late_rows();
+    if late_rows > 0 {
+        remark(format!(
+            "{late_rows} rows were left out because they lie before a row above them: name the files in the order of their times, or set \
+             `sorted = false` in the mapping"
+        ));
+    }
     if report.history.attempts == 0 {
         bail!("no row could be used; the first reasons are above or in the file of --rejects");
+    }
+    if !reader.unused_files().is_empty() {
+        bail!("no row could be used of {}; the rest was replayed", reader.unused_files().join(", "));
     }
     Ok(Verdict::Done)
 }
@@ -91,12 +101,12 @@ pub(super) fn run<S: ReplaySink>(
 fn create_rejects(path: &Path, options: &Options) -> Result<RejectsFile> {
     let same = |other: &PathBuf| matches!((path.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
     if options.files.iter().chain([&options.mapping]).any(same) {
-        bail!("--rejects {} is a file that is read; give another name", path.display());
+        bail!(WrongUse(format!("--rejects {} is a file that is read; give another name", path.display())));
     }
     Ok(RejectsFile::create(path)?)
 }
 
-fn feed(mut reader: HistoryReader, mut rejects: Option<&mut RejectsFile>, sink: &mut impl ReplaySink) -> Result<HistoryReport> {
+fn feed(reader: &mut HistoryReader, mut rejects: Option<&mut RejectsFile>, sink: &mut impl ReplaySink) -> Result<HistoryReport> {
     let bar = progress_bar(reader.progress().bytes_total);
     let mut report = HistoryReport::default();
     let mut rows: u64 = 0;

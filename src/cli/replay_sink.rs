@@ -5,11 +5,14 @@
 use super::context::Context;
 use super::press::Press;
 use super::replay::{Destination, ReplaySink, ReplayTotals};
+use super::scan::{partitions_of, scan};
+use super::screen::remark;
 use anyhow::Result;
-use smartrouter::io::codec::Wire;
+use smartrouter::domain::decision::RoutingDecision;
+use smartrouter::io::codec::{Codec, Wire};
 use smartrouter::io::history::HistoryEvents;
 use smartrouter::io::log::embedded::EmbeddedLog;
-use smartrouter::io::log::{Appender, EventLog, Output, Reader, TopicPartition};
+use smartrouter::io::log::{Appender, EventLog, Output, TopicPartition};
 use smartrouter::io::topics::{self, TopicNames};
 use smartrouter::runtime::{Clock, Engine};
 use std::collections::BTreeMap;
@@ -17,6 +20,7 @@ use std::sync::Arc;
 
 pub(super) struct Sink {
     press: Press,
+    codec: Codec,
     names: TopicNames,
     appender: Box<dyn Appender>,
     /// Records that wait for their event time, by time and order of arrival.
@@ -32,9 +36,12 @@ pub(super) struct Sink {
 struct EngineSide {
     engine: Engine,
     log: Arc<EmbeddedLog>,
-    /// Records that were in the output topics before: (decisions, feedback).
-    before: (u64, u64),
+    /// Where the topics of decisions and feedback ended before.
+    before: (Ends, Ends),
 }
+
+/// The offset behind the last record of each partition of a topic.
+type Ends = BTreeMap<TopicPartition, i64>;
 
 /// Records that are appended at once.
 const BATCH: usize = 2_000;
@@ -45,13 +52,15 @@ impl Sink {
             Destination::Kafka => (Arc::new(context.kafka()?), None),
             Destination::Embedded => {
                 let log = Arc::new(context.embedded()?);
-                let before = counts(&*log, context.names())?;
+                let before = ends(&*log, context.names())?;
                 let engine = Engine::open(log.clone(), Arc::new(context.shared(Clock::Event)?), context.limits())?;
                 (log.clone(), Some(EngineSide { engine, log, before }))
             }
         };
+        let codec = context.codec()?;
         Ok(Self {
-            press: Press::new(context.codec()?, context.names()),
+            press: Press::new(codec.clone(), context.names()),
+            codec,
             names: context.names().clone(),
             appender: log.appender()?,
             held: BTreeMap::new(),
@@ -107,26 +116,47 @@ impl ReplaySink for Sink {
         self.appender.flush()?;
         let Some(EngineSide { engine, log, before }) = self.engine else { return Ok(ReplayTotals::default()) };
         engine.close()?;
+        let after = ends(&*log, &self.names)?;
+        let totals = ReplayTotals { decisions: Some(grown(&before.0, &after.0)), feedback: Some(grown(&before.1, &after.1)) };
+        if totals.decisions > Some(0) {
+            remark_unranked(&*log, &self.codec, &self.names, &before.0)?;
+        }
         // By the time of the history: a log of 2019 is not old to itself.
         log.maintain(self.last_at)?;
-        let after = counts(&*log, &self.names)?;
-        Ok(ReplayTotals { decisions: Some(after.0 - before.0), feedback: Some(after.1 - before.1) })
+        Ok(totals)
     }
 }
 
-/// Records in the topics of decisions and feedback. The embedded log's offsets are dense where nothing is compacted.
-fn counts(log: &dyn EventLog, names: &TopicNames) -> Result<(u64, u64)> {
-    let known = log.topics(&[])?;
+/// Of the topics of decisions and of feedback. The embedded log's offsets are dense where nothing is compacted.
+fn ends(log: &dyn EventLog, names: &TopicNames) -> Result<(Ends, Ends)> {
     let mut reader = log.reader()?;
-    let mut ends = |base: &str| -> Result<u64> {
-        let name = names.full(base);
-        let partitions = known.iter().find(|topic| topic.name == name).map_or(0, |topic| topic.partitions);
-        (0..partitions).try_fold(0, |sum, partition| Ok(sum + end_of(&mut *reader, &TopicPartition::new(&name, partition))?))
+    let mut of = |base: &str| -> Result<Ends> {
+        let partitions = partitions_of(log, &[names.full(base)])?;
+        partitions.into_iter().map(|at| Ok((at.clone(), reader.bounds(&at)?.1))).collect()
     };
-    Ok((ends(topics::ROUTING_DECISIONS)?, ends(topics::ATHIA_FEEDBACK)?))
+    Ok((of(topics::ROUTING_DECISIONS)?, of(topics::ATHIA_FEEDBACK)?))
 }
 
-fn end_of(reader: &mut dyn Reader, at: &TopicPartition) -> Result<u64> {
-    let (_, end) = reader.bounds(at)?;
-    Ok(end.unsigned_abs())
+fn grown(before: &Ends, after: &Ends) -> u64 {
+    after.iter().map(|(at, end)| (end - before.get(at).copied().unwrap_or_default()).unsigned_abs()).sum()
+}
+
+/// Decisions without a PSP are what a configuration for another merchant makes of a history.
+fn remark_unranked(log: &dyn EventLog, codec: &Codec, names: &TopicNames, before: &Ends) -> Result<()> {
+    let (mut decisions, mut unranked) = (0_u64, 0_u64);
+    scan(log, &[names.full(topics::ROUTING_DECISIONS)], |record| {
+        let is_new = before.get(&record.at).is_none_or(|&end| record.offset >= end);
+        let decision = record.value.filter(|_| is_new).map(|value| codec.decode::<RoutingDecision>(&value));
+        if let Some(Ok(decision)) = decision {
+            decisions += 1;
+            unranked += u64::from(decision.ranked.is_empty());
+        }
+    })?;
+    if unranked > 0 {
+        remark(format!(
+            "{unranked} of {decisions} decisions rank no PSP: none of the configuration takes these payments; give one with -c that lists \
+             the merchants and PSPs of this history"
+        ));
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! `smartrouter run`: the router on Kafka, until told to stop.
 
 use super::context::Context;
-use super::{Verdict, crash_report, signals};
+use super::{Verdict, WrongUse, signals};
 use anyhow::{Context as _, Result, bail};
 use smartrouter::api::AdminServer;
 use smartrouter::config::EventLog as LogKind;
@@ -22,9 +22,8 @@ const SIGNAL_CHECK: Duration = Duration::from_millis(20);
 pub(super) fn run(context: &Context) -> Result<Verdict> {
     let config = context.config();
     if config.runtime.log == LogKind::Embedded {
-        bail!(
-            "runtime.log is \"embedded\": nobody else can write to it; `run` needs \"kafka\" (`demo` and `replay` use the embedded log)"
-        );
+        let why = "nobody else can write to it; `run` needs \"kafka\" (`demo` and `replay` use the embedded log)";
+        bail!(WrongUse(format!("runtime.log is \"embedded\": {why}")));
     }
     let metrics = telemetry::install_metrics()?;
     let status = Arc::new(Status::new(STALL_MAX));

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::scan::partitions_of;
 use super::screen::{Screen, remark};
 use super::world::{self, Answers, Feed, Stamp};
-use super::{Verdict, signals};
+use super::{Verdict, WrongUse, signals};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde::Serialize;
@@ -65,15 +65,14 @@ struct Report {
 
 pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     if !(options.rate > 0.0 && options.rate <= 10_000.0) {
-        bail!("--rate is {}: must be above 0, at most 10000 payments per second", options.rate);
+        bail!(WrongUse(format!("--rate is {}: must be above 0, at most 10000 payments per second", options.rate)));
     }
     if options.duration.is_some_and(|seconds| !(seconds > 0.0 && seconds <= 1e9)) {
-        bail!("--duration must be above 0 seconds");
+        bail!(WrongUse("--duration must be above 0 seconds".to_owned()));
     }
     if context.config().runtime.log == LogKind::Embedded {
-        bail!(
-            "runtime.log is \"embedded\": nobody else reads it; `simulate` needs \"kafka\" (`demo` simulates on the embedded log)"
-        );
+        let why = "nobody else reads it; `simulate` needs \"kafka\" (`demo` simulates on the embedded log)";
+        bail!(WrongUse(format!("runtime.log is \"embedded\": {why}")));
     }
     let settings = settings(context, options, now_ms())?;
     let log = context.kafka()?;

@@ -3,6 +3,7 @@
 //!
 //! Owns the making of both, and the removal of the directory. Topics stay: the log has no way to remove them, and says their prefix.
 
+use super::super::WrongUse;
 use super::super::context::Context;
 use super::super::globals::Globals;
 use super::super::psp::states;
@@ -34,7 +35,7 @@ const PRELOAD_BATCH: usize = 2_000;
 impl Bed {
     pub(super) fn make(context: &Context, globals: &Globals, partitions: i32) -> Result<Self> {
         if context.config().runtime.log == LogKind::Embedded {
-            bail!("runtime.log is \"embedded\": this bench needs \"kafka\" and -b HOST:PORT");
+            bail!(WrongUse("runtime.log is \"embedded\": this bench needs \"kafka\" and -b HOST:PORT".to_owned()));
         }
         let prefix = format!("{}bench-{}.", context.config().topics.prefix, super::now_ms());
         let names = TopicNames::new(&prefix);

@@ -13,7 +13,7 @@ use super::globals::Globals;
 use super::scan::partitions_of;
 use super::screen::{Screen, print};
 use super::world::{self, Answers, Feed, Stamp};
-use super::{Verdict, signals};
+use super::{Verdict, WrongUse, signals};
 use anyhow::{Result, bail};
 use board::{Board, MINUTE_MS};
 use clap::Args;
@@ -68,12 +68,12 @@ const REDRAW: Duration = Duration::from_millis(200);
 
 pub(super) fn run(globals: &Globals, options: &Options) -> Result<Verdict> {
     if !(options.hours > 0.0 && options.hours <= 10_000.0) {
-        bail!("--hours is {}: must be above 0, at most 10000", options.hours);
+        bail!(WrongUse(format!("--hours is {}: must be above 0, at most 10000", options.hours)));
     }
     let context = home::context(globals)?;
     let card = card(&context, options)?;
     if !(card.payments_per_hour > 0.0 && card.payments_per_hour <= 1e6) {
-        bail!("--rate is {}: must be above 0, at most 1000000 payments per hour", card.payments_per_hour);
+        bail!(WrongUse(format!("--rate is {}: must be above 0, at most 1000000 payments per hour", card.payments_per_hour)));
     }
     let mut settings = world::settings(&context.config().settings, card.seed, START_AT)?;
     let scenario = world::scenario(&options.scenario, &settings)?;

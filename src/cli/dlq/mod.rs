@@ -9,13 +9,14 @@
 mod letters;
 mod redrive;
 
-use super::Verdict;
 use super::context::Context;
 use super::screen::{Column, one_line, remark, time};
-use anyhow::Result;
+use super::{Verdict, WrongUse};
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use letters::{DeadLetter, LetterId};
 use serde_json::{Map, Value, json};
+use smartrouter::io::topics;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -92,13 +93,22 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Verdict> {
 }
 
 fn list(context: &Context, filter: &Filter) -> Result<Verdict> {
+    let topic = source_topic(context, filter.topic.as_deref())?;
     let log = context.log()?;
     let mut found = letters::all(log.as_ref(), &context.dead_letter_topics())?;
-    found.retain(|letter| {
-        (filter.redriven || !letter.redriven) && letter.matches(filter.topic.as_deref(), filter.reason.as_deref())
-    });
+    found.retain(|letter| (filter.redriven || !letter.redriven) && letter.matches(topic.as_deref(), filter.reason.as_deref()));
     context.screen().rows(COLUMNS, &found, "no dead letters")?;
     Ok(Verdict::Done)
+}
+
+/// The full name of an input topic, which may be given without the prefix. A name that is none would match nothing, and say "no letters".
+fn source_topic(context: &Context, given: Option<&str>) -> Result<Option<String>> {
+    let Some(given) = given else { return Ok(None) };
+    let inputs = topics::INPUTS.map(|input| context.topic(input));
+    let Some(found) = inputs.iter().find(|input| **input == given || **input == context.topic(given)) else {
+        bail!(WrongUse(format!("--topic {given} is no input topic; there are {}", inputs.join(", "))));
+    };
+    Ok(Some(found.clone()))
 }
 
 fn show(context: &Context, id: &LetterId, value_to: Option<&std::path::Path>) -> Result<Verdict> {

@@ -1,10 +1,10 @@
 //! Sends dead letters to where they came from.
 
 use super::letters::{self, AT, DeadLetter, LetterId, REASON, REDRIVEN, SOURCE_OFFSET, SOURCE_PARTITION, SOURCE_TOPIC};
-use super::{COLUMNS, Redrive};
-use crate::cli::Verdict;
+use super::{COLUMNS, Redrive, source_topic};
 use crate::cli::context::Context;
 use crate::cli::screen::remark;
+use crate::cli::{Verdict, WrongUse};
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use serde_json::json;
@@ -20,11 +20,12 @@ pub(super) fn run(context: &Context, options: &Redrive) -> Result<Verdict> {
     let log = context.log()?;
     let screen = context.screen();
     let mended = match &options.value_file {
-        Some(_) if options.letters.len() != 1 => bail!("--value-file mends one letter: name exactly one"),
+        Some(_) if options.letters.len() != 1 => bail!(WrongUse("--value-file mends one letter: name exactly one".to_owned())),
         Some(path) => Some(Bytes::from(std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?)),
         None => None,
     };
-    let (chosen, skipped) = choose(log.as_ref(), &context.dead_letter_topics(), options)?;
+    let topic = source_topic(context, options.topic.as_deref())?;
+    let (chosen, skipped) = choose(log.as_ref(), &context.dead_letter_topics(), (options, topic.as_deref()))?;
     if !screen.is_json() {
         screen.rows(COLUMNS, &chosen, "no letters to send again")?;
     }
@@ -44,10 +45,10 @@ pub(super) fn run(context: &Context, options: &Redrive) -> Result<Verdict> {
 }
 
 /// The letters that the options name, and how many of those are left out because they were sent before.
-fn choose(log: &dyn EventLog, topics: &[String], options: &Redrive) -> Result<(Vec<DeadLetter>, usize)> {
+fn choose(log: &dyn EventLog, topics: &[String], (options, topic): (&Redrive, Option<&str>)) -> Result<(Vec<DeadLetter>, usize)> {
     let mut found = letters::all(log, topics)?;
     if options.all {
-        found.retain(|letter| letter.matches(options.topic.as_deref(), options.reason.as_deref()));
+        found.retain(|letter| letter.matches(topic, options.reason.as_deref()));
     } else {
         let wanted: Vec<String> = options.letters.iter().map(ToString::to_string).collect();
         if let Some(missing) = wanted.iter().find(|id| !found.iter().any(|letter| letter.letter == **id)) {

@@ -30,6 +30,12 @@ pub struct HistoryReader {
     chains: Chains,
     /// The time of the last row that was used.
     last_at: Option<EpochMs>,
+    /// Rows that were left out because they lie before one above them.
+    late_rows: u64,
+    /// Rows of the open file, and those of them that were used.
+    rows_of_file: (u64, u64),
+    /// Files that were read in order, and of which no row was used.
+    unused_files: Vec<Arc<str>>,
     bytes_of_read_files: u64,
     bytes_total: u64,
     has_failed: bool,
@@ -81,6 +87,9 @@ impl HistoryReader {
             waiting: files.iter().cloned().collect(),
             open: None,
             last_at: None,
+            late_rows: 0,
+            rows_of_file: (0, 0),
+            unused_files: Vec::new(),
             bytes_of_read_files: 0,
             bytes_total,
             has_failed: false,
@@ -90,6 +99,16 @@ impl HistoryReader {
     pub fn progress(&self) -> Progress {
         let of_open = self.open.as_ref().map_or(0, |(_, source)| source.bytes_read());
         Progress { bytes_read: (self.bytes_of_read_files + of_open).min(self.bytes_total), bytes_total: self.bytes_total }
+    }
+
+    /// Rows that were left out because they lie before one above them: the files, or what is in them, are not in order.
+    pub fn late_rows(&self) -> u64 {
+        self.late_rows
+    }
+
+    /// Files with rows of which not one was used, as far as they are read. Known of files in order only.
+    pub fn unused_files(&self) -> &[Arc<str>] {
+        &self.unused_files
     }
 
     fn next_history_row(&mut self) -> Result<Option<HistoryRow>, HistoryError> {
@@ -125,10 +144,15 @@ impl HistoryReader {
                 continue;
             };
             if let Some(row) = source.next_row()? {
+                self.rows_of_file.0 += 1;
                 let file = file.clone();
                 return Ok(Some(candidate(&self.mapping, row, file)));
             }
             self.bytes_of_read_files += source.bytes_read();
+            if let (1.., 0, Order::AsRead) = (self.rows_of_file.0, self.rows_of_file.1, &self.order) {
+                self.unused_files.push(file.clone());
+            }
+            self.rows_of_file = (0, 0);
             self.open = None;
         }
     }
@@ -138,6 +162,7 @@ impl HistoryReader {
         let Candidate { origin, key, draft } = candidate;
         let at = draft.attempt.attempted_at;
         if let Some(last_at) = self.last_at.filter(|&last_at| at < last_at) {
+            self.late_rows += 1;
             let late_ms = last_at.saturating_sub(at);
             let remedy = "set `sorted = false` in the mapping, so that all rows are read and sorted first";
             return HistoryRow::Reject(
@@ -149,6 +174,7 @@ impl HistoryReader {
             Ok(events) => {
                 self.chains.take(placed, at);
                 self.last_at = Some(at);
+                self.rows_of_file.1 += 1;
                 HistoryRow::Events(Box::new(events))
             }
             Err(invalid) => HistoryRow::Reject(origin.reject(invalid.to_string())),
