@@ -33,7 +33,9 @@ java_is_new_enough() {
 
 # bindgen looks for libclang itself; any version will do. libclang-cpp is another library, and may be there alone.
 libclang_is_there() {
-  { ldconfig -p; ls /usr/lib/llvm-*/lib; } 2> /dev/null | grep -Eq '\blibclang(-[0-9.]+)?\.so'
+  local found
+  found=$(ldconfig -p 2> /dev/null; ls /usr/lib/llvm-*/lib 2> /dev/null || true)
+  grep -Eq '\blibclang(-[0-9.]+)?\.so' <<< "$found"
 }
 
 openssl_is_there() { has pkg-config && pkg-config --exists openssl; }
