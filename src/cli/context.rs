@@ -135,7 +135,8 @@ impl Context {
     /// What the engine's tasks share. Opens the state store.
     pub(super) fn shared(&self, clock: Clock) -> Result<Shared> {
         let store = StateStore::open(self.state_dir())?;
-        Ok(Shared::new(clock, self.config().settings.clone(), self.codec()?, self.names.clone(), store))
+        let shared = Shared::new(clock, self.config().settings.clone(), self.codec()?, self.names.clone(), store);
+        Ok(Shared { feedback: self.config().runtime.feedback, ..shared })
     }
 
     pub(super) fn limits(&self) -> Limits {

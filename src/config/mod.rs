@@ -93,6 +93,7 @@ pub struct RuntimeConfig {
     pub commit_interval_ms: u64,
     pub batch_records_max: usize,
     pub queue_records_max: usize,
+    pub feedback: bool,
     pub state_dir: PathBuf,
     pub models_dir: PathBuf,
     pub log: EventLog,

@@ -13,7 +13,7 @@ mod validate;
 
 pub use validate::{InvalidRecord, Validate, written_at};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,9 +21,28 @@ use std::sync::Arc;
 pub type EpochMs = i64;
 
 /// The id of a PSP as the merchant's configuration spells it, such as `worldpay`. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct PspId(Arc<str>);
+
+/// From where the text lies, without a copy between.
+impl<'de> Deserialize<'de> for PspId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl serde::de::Visitor<'_> for Text {
+            type Value = PspId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the id of a PSP")
+            }
+
+            fn visit_str<E>(self, id: &str) -> Result<PspId, E> {
+                Ok(PspId::new(id))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
 
 impl PspId {
     pub fn new(id: &str) -> Self {

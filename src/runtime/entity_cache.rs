@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 
 /// Layout of the values below. A store of another layout is rebuilt from its changelog, and refused if that is of another layout.
 pub(super) const FORMAT: u32 = 1;
@@ -31,18 +32,21 @@ pub(super) trait Entity: Default + Serialize + DeserializeOwned {
 pub(super) struct EntityCache<T> {
     shard: Shard,
     /// Asked for since the last change of generation; everything that is dirty is in here.
-    recent: HashMap<String, Entry<T>>,
-    older: HashMap<String, Entry<T>>,
+    recent: HashMap<Arc<str>, Entry<T>>,
+    older: HashMap<Arc<str>, Entry<T>>,
     /// Asked for since the last commit: among these are the dirty ones.
-    touched: Vec<String>,
+    touched: Vec<Arc<str>>,
     entries_max: usize,
     scratch: Vec<u8>,
 }
 
 pub(super) struct Entry<T> {
+    pub id: Arc<str>,
     pub value: T,
-    /// The timer that the task has set for this entity.
+    /// When this entity has to be looked at again.
     pub timer_at: Option<EpochMs>,
+    /// The timer that the task has set for it: follows `timer_at` before any timer fires.
+    pub set_at: Option<EpochMs>,
     changed: Option<Cause>,
     /// Nothing is left of it: its entry is to be deleted.
     expired: bool,
@@ -72,12 +76,12 @@ impl<T: Entity> EntityCache<T> {
                     Some(known) => known,
                     None => load(store, self.shard, id)?,
                 };
-                place.insert(known)
+                place.insert_with_key(known.id.clone(), known)
             }
         };
         if !entry.touched {
             entry.touched = true;
-            self.touched.push(id.to_owned());
+            self.touched.push(entry.id.clone());
         }
         Ok(entry)
     }
@@ -113,13 +117,20 @@ impl<T: Entity> EntityCache<T> {
     }
 
     /// Nothing is left of an entity; one that changes again before the commit begins anew.
-    pub(super) fn expire(&mut self, id: String) {
-        self.older.remove(&id);
-        let entry = Entry { changed: Some(Cause::Events), expired: true, touched: true, ..Entry::of(T::default(), None) };
+    pub(super) fn expire(&mut self, id: &str) {
+        self.older.remove(id);
+        let id: Arc<str> = Arc::from(id);
+        let fresh = Entry::of(id.clone(), T::default(), None);
+        let entry = Entry { changed: Some(Cause::Events), expired: true, touched: true, ..fresh };
         let touched = self.recent.insert(id.clone(), entry).is_some_and(|known| known.touched);
         if !touched {
             self.touched.push(id);
         }
+    }
+
+    /// An entity that was asked for since the last commit.
+    pub(super) fn touched(&mut self, id: &str) -> Option<&mut Entry<T>> {
+        self.recent.get_mut(id)
     }
 
     pub(super) fn is_dirty(&self, id: &str) -> bool {
@@ -136,8 +147,8 @@ impl<T: Entity> EntityCache<T> {
 }
 
 impl<T> Entry<T> {
-    fn of(value: T, timer_at: Option<EpochMs>) -> Self {
-        Self { value, timer_at, changed: None, expired: false, touched: false }
+    fn of(id: Arc<str>, value: T, timer_at: Option<EpochMs>) -> Self {
+        Self { id, value, timer_at, set_at: timer_at, changed: None, expired: false, touched: false }
     }
 
     /// It is to be written. True when its changes now have more than one cause, and requests are among them.
@@ -150,9 +161,9 @@ impl<T> Entry<T> {
 }
 
 fn load<T: Entity>(store: &StateStore, shard: Shard, id: &str) -> Result<Entry<T>, EntityError> {
-    match store.get(shard, id.as_bytes(), |bytes| decode(shard, bytes))? {
+    match store.get(shard, id.as_bytes(), |bytes| decode(shard, id, bytes))? {
         Some(known) => known,
-        None => Ok(Entry::of(T::default(), None)),
+        None => Ok(Entry::of(Arc::from(id), T::default(), None)),
     }
 }
 
@@ -163,11 +174,11 @@ fn encode<T: Entity>(entry: &Entry<T>, bytes: &mut Vec<u8>) -> Result<(), Entity
     Ok(())
 }
 
-fn decode<T: Entity>(shard: Shard, bytes: &[u8]) -> Result<Entry<T>, EntityError> {
+fn decode<T: Entity>(shard: Shard, id: &str, bytes: &[u8]) -> Result<Entry<T>, EntityError> {
     let damaged = |detail: &str| EntityError::Damaged { shard, detail: detail.to_owned() };
     let header = header_of(bytes).ok_or_else(|| damaged("an entry is shorter than its header"))?;
     let value = postcard::from_bytes(&bytes[HEADER_BYTES..]).map_err(|error| damaged(&error.to_string()))?;
-    Ok(Entry::of(value, header.timer_at))
+    Ok(Entry::of(Arc::from(id), value, header.timer_at))
 }
 
 pub(super) fn header_of(bytes: &[u8]) -> Option<Header> {

@@ -4,6 +4,7 @@
 //! they need and stages what they want. Never commits, never reads the log: `task_group` does both.
 
 use super::TaskError;
+use super::deltas::Deltas;
 use super::entity_cache::{Cause, Entity, EntityCache, EntityError, Header, header_of};
 use super::inbox::{Input, InputEvent, Pending};
 use super::input_order::{InputOrder, base_after_restart};
@@ -13,16 +14,16 @@ use crate::domain::learning::{SegmentTally, StatsDelta, Tally};
 use crate::domain::payment::{PaymentOutcome, RoutingRequest};
 use crate::domain::psp::Segment;
 use crate::domain::{EpochMs, PspId};
-use crate::engine::payment::{CountedResult, CustomerState, Effects, Event, PaymentState, observe};
+use crate::engine::payment::{CustomerState, Effects, Event, PaymentState, observe};
 use crate::engine::policy::{DecideInput, decide};
-use crate::engine::window::TILE_MS;
 use crate::io::failpoint;
 use crate::io::log::Record;
 use crate::io::store::{Shard, StoreName};
 use crate::telemetry;
 use metrics::{counter, histogram};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Entities of each kind that a task keeps decoded between commits: enough that an outcome finds its attempt, at some hundred bytes each.
@@ -37,9 +38,11 @@ pub(super) struct PaymentTask {
     payments: EntityCache<PaymentState>,
     customers: EntityCache<CustomerState>,
     /// (due at, payment id), one per payment that waits for something.
-    timers: BTreeSet<(EpochMs, String)>,
-    /// Results since the last commit, by PSP.
-    deltas: BTreeMap<PspId, BTreeMap<(Segment, EpochMs), Tally>>,
+    timers: BTreeSet<(EpochMs, Arc<str>)>,
+    /// Payments whose timer is no longer the one in `timers`: most outcomes come so soon that none is ever set.
+    moved: Vec<Arc<str>>,
+    /// Results since the last commit.
+    deltas: Deltas,
     /// What came of requests: it is committed ahead of the rest while the two are apart.
     answers: Staged,
     /// What came of everything else.
@@ -73,7 +76,7 @@ impl PaymentTask {
         shared.store.scan(payments_shard, b"", |key, value| {
             if let (Some(header), Ok(id)) = (header_of(value), std::str::from_utf8(key)) {
                 newest_at = newest_at.max(Some(header.last_event_at));
-                timers.extend(header.timer_at.map(|at| (at, id.to_owned())));
+                timers.extend(header.timer_at.map(|at| (at, Arc::from(id))));
             }
             ControlFlow::Continue(())
         })?;
@@ -86,7 +89,8 @@ impl PaymentTask {
             payments: EntityCache::new(payments_shard, CACHE_ENTRIES_MAX),
             customers: EntityCache::new(customers_shard, CACHE_ENTRIES_MAX),
             timers,
-            deltas: BTreeMap::new(),
+            moved: Vec::new(),
+            deltas: Deltas::default(),
             answers: Staged::default(),
             staged: Staged::default(),
             mixed: false,
@@ -190,6 +194,7 @@ impl PaymentTask {
 
     /// Whatever is due by the watermark: time-outs, and waits that have been long enough.
     pub(super) fn fire_timers(&mut self, shared: &Shared, now_ms: i64, most: usize) -> Result<usize, TaskError> {
+        self.set_timers();
         let Some(watermark) = self.order.watermark(now_ms) else { return Ok(0) };
         let mut fired = 0;
         while fired < most {
@@ -199,12 +204,28 @@ impl PaymentTask {
             }
             // `observe` sets the payment's next timer; the one that fired is gone either way.
             self.timers.pop_first();
-            self.payments.get(&shared.store, &payment_id)?.timer_at = None;
+            let entry = self.payments.get(&shared.store, &payment_id)?;
+            (entry.timer_at, entry.set_at) = (None, None);
             let effects = self.observe(shared, &payment_id, Event::Tick { payment_id: &payment_id, at: watermark })?;
+            self.set_timers();
             self.take(shared, &payment_id, effects, None)?;
             fired += 1;
         }
         Ok(fired)
+    }
+
+    /// Brings `timers` up to what the payments wait for. Before a commit forgets any of them.
+    fn set_timers(&mut self) {
+        for id in self.moved.drain(..) {
+            let Some(entry) = self.payments.touched(&id) else { continue };
+            if entry.timer_at != entry.set_at {
+                if let Some(old) = entry.set_at {
+                    self.timers.remove(&(old, id.clone()));
+                }
+                entry.set_at = entry.timer_at;
+                self.timers.extend(entry.set_at.map(|at| (at, id)));
+            }
+        }
     }
 
     fn observe(&mut self, shared: &Shared, payment_id: &str, event: Event<'_>) -> Result<Effects, TaskError> {
@@ -217,11 +238,11 @@ impl PaymentTask {
         self.mixed |= entry.mark_dirty(cause);
         let timer_at = entry.value.timer_at(&shared.settings.engine);
         if timer_at != entry.timer_at {
-            if let Some(old) = entry.timer_at {
-                self.timers.remove(&(old, payment_id.to_owned()));
+            // As long as it is unequal, its id is among those that moved.
+            if entry.timer_at == entry.set_at {
+                self.moved.push(entry.id.clone());
             }
             entry.timer_at = timer_at;
-            self.timers.extend(timer_at.map(|at| (at, payment_id.to_owned())));
         }
         Ok(effects)
     }
@@ -232,50 +253,47 @@ impl PaymentTask {
         }
         for result in effects.results {
             if result.tally.timeouts > 0 && failpoint::is_broken("timeout-counted-twice") {
-                self.count(result.clone());
+                self.deltas.count(result.clone());
             }
-            self.count(result);
+            self.deltas.count(result);
         }
-        for feedback in &effects.feedback {
+        for feedback in effects.feedback.iter().filter(|_| shared.feedback) {
             self.staged.emit(shared, key, feedback, cause.map(|pending| &pending.record))?;
         }
         Ok(())
     }
 
-    fn count(&mut self, result: CountedResult) {
-        let tile_start = result.at.div_euclid(TILE_MS) * TILE_MS;
-        let by_segment = self.deltas.entry(result.psp_id).or_default();
-        for segment in result.segments {
-            let tally = by_segment.entry((segment, tile_start)).or_default();
-            tally.add(&result.tally);
-            tally.bound_codes();
-        }
-    }
-
-    /// What a commit is to write: everything, or with `answers_only` what came of requests, unless that cannot be told from the rest.
-    /// Tells whether it is everything.
-    pub(super) fn flush(&mut self, shared: &Shared, now_ms: i64, answers_only: bool) -> Result<(Staged, bool), TaskError> {
+    /// Adds what a commit is to write: everything, or with `answers_only` what came of requests, unless that cannot be told from the
+    /// rest. Tells whether it is everything.
+    pub(super) fn flush(
+        &mut self,
+        shared: &Shared,
+        now_ms: i64,
+        answers_only: bool,
+        into: &mut Staged,
+    ) -> Result<bool, TaskError> {
         let shard = self.payments_shard;
         let is_apart = !self.mixed || failpoint::is_broken("answers-not-apart");
         if answers_only && is_apart {
             let (answers, by) = (&mut self.answers, (!self.mixed).then_some(Cause::Requests));
             self.payments.drain_dirty(by, |id, value| answers.change(shard, id.as_bytes(), value))?;
-            return Ok((std::mem::take(answers), false));
+            into.append(answers);
+            return Ok(false);
         }
         self.flush_deltas(shared, now_ms)?;
         let staged = &mut self.staged;
         self.payments.drain_dirty(None, |id, value| staged.change(shard, id.as_bytes(), value))?;
         let shard = self.customers_shard;
         self.customers.drain_dirty(None, |id, value| staged.change(shard, id.as_bytes(), value))?;
-        let mut all = std::mem::take(&mut self.answers);
-        all.append(std::mem::take(staged));
+        into.append(&mut self.answers);
+        into.append(staged);
         (self.mixed, self.has_expired) = (false, false);
-        Ok((all, true))
+        Ok(true)
     }
 
     fn flush_deltas(&mut self, shared: &Shared, now_ms: i64) -> Result<(), TaskError> {
         let watermark = self.order.watermark(now_ms).unwrap_or_default();
-        for (psp_id, by_segment) in std::mem::take(&mut self.deltas) {
+        for (psp_id, by_segment) in self.deltas.take() {
             let all = Segment::all();
             by_segment
                 .iter()
@@ -302,6 +320,7 @@ impl PaymentTask {
 
     /// Everything was committed.
     pub(super) fn committed(&mut self) {
+        self.set_timers();
         self.payments.shrink();
         self.customers.shrink();
     }
@@ -314,14 +333,14 @@ impl PaymentTask {
         let payments_before = watermark - settings.payment_retention_ms;
         for id in expired(shared, self.payments_shard, payments_before, &mut self.sweep_from[0])? {
             if !self.payments.is_dirty(&id) {
-                self.payments.expire(id);
+                self.payments.expire(&id);
                 self.has_expired = true;
             }
         }
         let customers_before = watermark - settings.customer_retention_ms;
         for id in expired(shared, self.customers_shard, customers_before, &mut self.sweep_from[1])? {
             if !self.customers.is_dirty(&id) {
-                self.customers.expire(id);
+                self.customers.expire(&id);
                 self.has_expired = true;
             }
         }

@@ -21,13 +21,15 @@ pub struct Shared {
     pub topics: Names,
     pub store: StateStore,
     pub global: Arc<GlobalTable>,
+    /// Whether results are told on `athia.feedback`.
+    pub feedback: bool,
 }
 
 impl Shared {
     pub fn new(clock: Clock, settings: Settings, codec: Codec, names: TopicNames, store: StateStore) -> Self {
         let global = Arc::new(GlobalTable::default());
         let (codes, router) = (CodeTable::new(&settings.error_codes), Router::new(&settings));
-        Self { clock, codes, router, settings, codec, topics: Names::new(names), store, global }
+        Self { clock, codes, router, settings, codec, topics: Names::new(names), store, global, feedback: true }
     }
 
     pub(super) fn rules(&self) -> Rules<'_> {
@@ -47,13 +49,14 @@ pub(super) fn changelog_of(store: StoreName) -> &'static str {
 /// Full names of topics, shared instead of formatted for each record.
 pub struct Names {
     topics: TopicNames,
-    outputs: HashMap<RecordKind, Arc<str>>,
+    /// In the order of `RecordKind`.
+    outputs: Vec<Arc<str>>,
     dead_letters: HashMap<String, Arc<str>>,
 }
 
 impl Names {
     fn new(names: TopicNames) -> Self {
-        let outputs = RecordKind::all().map(|kind| (kind, Arc::from(names.full(kind.topic())))).collect();
+        let outputs = RecordKind::all().map(|kind| Arc::from(names.full(kind.topic()))).collect();
         let letters =
             topics::INPUTS.iter().map(|input| (names.full(input), Arc::from(names.full(&topics::dead_letters_of(input)))));
         let letters = letters.collect();
@@ -61,7 +64,7 @@ impl Names {
     }
 
     pub(super) fn output(&self, kind: RecordKind) -> Arc<str> {
-        self.outputs.get(&kind).cloned().unwrap_or_else(|| Arc::from(self.topics.full(kind.topic())))
+        self.outputs[kind as usize].clone()
     }
 
     pub(super) fn dead_letters(&self, input: &str) -> Arc<str> {

@@ -34,22 +34,34 @@ pub(super) struct Change {
     pub value: Option<Bytes>,
 }
 
+impl Change {
+    /// About what it takes in a batch of the store.
+    pub(super) fn stored_bytes(&self) -> usize {
+        const OVERHEAD_BYTES: usize = 16;
+        OVERHEAD_BYTES + self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 impl Staged {
     pub(super) fn is_empty(&self) -> bool {
         self.outputs.is_empty() && self.changes.is_empty() && self.offsets.is_empty()
     }
 
-    pub(super) fn append(&mut self, other: Self) {
-        self.outputs.extend(other.outputs);
-        self.changes.extend(other.changes);
-        self.offsets.extend(other.offsets);
-        self.asked_ms.extend(other.asked_ms);
-        self.urgent |= other.urgent;
+    /// Takes all that the other one holds; that keeps its memory for what it will hold next.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        self.outputs.append(&mut other.outputs);
+        self.changes.append(&mut other.changes);
+        self.offsets.append(&mut other.offsets);
+        self.asked_ms.append(&mut other.asked_ms);
+        self.urgent |= std::mem::take(&mut other.urgent);
     }
 
     /// The record has been dealt with.
     pub(super) fn took(&mut self, record: &Record) {
-        self.offsets.insert(record.at.clone(), record.offset + 1);
+        match self.offsets.get_mut(&record.at) {
+            Some(next) => *next = record.offset + 1,
+            None => _ = self.offsets.insert(record.at.clone(), record.offset + 1),
+        }
     }
 
     pub(super) fn emit<T: Wire>(

@@ -192,13 +192,13 @@ impl StatsTask {
         Ok(())
     }
 
-    /// What a commit is to write: changed tiles and states join what is staged.
-    pub(super) fn flush(&mut self) -> Staged {
+    /// Adds what a commit is to write: changed tiles and states join what is staged.
+    pub(super) fn flush(&mut self, into: &mut Staged) {
         let (staged, shard) = (&mut self.staged, self.shard);
         for book in self.books.values_mut() {
             book.drain_dirty(&mut |key, value| staged.change(shard, &key, Some(&value)));
         }
-        std::mem::take(staged)
+        into.append(staged);
     }
 
     pub(super) fn has_work(&self) -> bool {

@@ -9,12 +9,11 @@ mod state;
 pub use state::{AttemptResult, AttemptState, CustomerState, DecidedRequest, PaymentState};
 
 use super::codes::{CodeTable, Verdict};
-use super::segments::segments_of;
+use super::segments::SegmentSet;
 use super::settings::EngineSettings;
 use crate::domain::decision::RoutingDecision;
 use crate::domain::learning::{Feedback, Tally};
 use crate::domain::payment::{PaymentAttempt, PaymentOutcome, RoutingRequest, Status};
-use crate::domain::psp::Segment;
 use crate::domain::{EpochMs, PspId};
 
 /// Something that happened to a payment.
@@ -39,7 +38,7 @@ pub struct CountedResult {
     pub psp_id: PspId,
     /// The outcome's own time, or the deadline of a time-out.
     pub at: EpochMs,
-    pub segments: Vec<Segment>,
+    pub segments: SegmentSet,
     pub tally: Tally,
 }
 
@@ -87,7 +86,7 @@ fn on_attempt(rules: Rules<'_>, state: &mut PaymentState, attempt: &PaymentAttem
         amount_minor: attempt.payment.amount_minor,
         currency: attempt.payment.currency.clone(),
         counted: false,
-        segments: segments_of(&attempt.payment, &rules.settings.segments),
+        segments: SegmentSet::of(&attempt.payment, &rules.settings.segments),
         result: None,
     };
     state.last_event_at = state.last_event_at.max(attempt.attempted_at);
@@ -180,7 +179,7 @@ fn count_orphan(rules: Rules<'_>, state: &mut PaymentState, outcome: &PaymentOut
         amount_minor: 0,
         currency: String::new(),
         counted: false,
-        segments: vec![Segment::all()],
+        segments: SegmentSet::all(),
         result: None,
     };
     settle(rules, &mut attempt, outcome, state.approved, effects);

@@ -1,8 +1,8 @@
 //! What is remembered of one payment and of one customer, and when it has to be looked at again.
 
 use crate::domain::payment::{HardSoft, PaymentOutcome, PreviousAttempt, Status};
-use crate::domain::psp::Segment;
 use crate::domain::{EpochMs, PspId};
+use crate::engine::segments::SegmentSet;
 use crate::engine::settings::EngineSettings;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ pub struct AttemptState {
     /// Whether the windows have counted this attempt.
     pub counted: bool,
     /// Emptied when the attempt is counted: nothing needs them after that.
-    pub segments: Vec<Segment>,
+    pub segments: SegmentSet,
     pub result: Option<AttemptResult>,
 }
 

@@ -121,7 +121,8 @@ fn check(story: &[Step], counted: &[(i64, i64, i64, usize)], said: &[(&str, bool
             O(id, at, status) => observe(rules, &mut state, Event::Outcome(&outcome(id, *at, *status))),
             T(at) => observe(rules, &mut state, Event::Tick { payment_id: "p1", at: T0 + at }),
         };
-        results.extend(effects.results.iter().map(|r| (r.at - T0, r.tally.approvals, r.tally.timeouts, r.segments.len())));
+        results
+            .extend(effects.results.iter().map(|r| (r.at - T0, r.tally.approvals, r.tally.timeouts, r.segments.iter().count())));
         feedback.extend(effects.feedback.iter().map(|f| (f.attempt_id.clone(), f.approved, f.timed_out)));
         assert!(effects.feedback.iter().all(|f| f.payment_id == "p1"));
         duplicates += usize::from(effects.duplicate);

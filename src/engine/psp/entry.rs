@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// First byte of each value.
-const VERSION: u8 = 1;
+/// First byte of each value. Version 1 also stored those coarser tiles that the finest ones tell: they are passed over.
+const VERSION: u8 = 2;
+const VERSIONS_READ: std::ops::RangeInclusive<u8> = 1..=VERSION;
 
 /// Stored state that cannot be what this version wrote. The operator is to act: remove the state directory, so that the state is
 /// rebuilt from its changelog; should that fail too, the changelog was written by a newer version.
@@ -88,7 +89,7 @@ pub(super) fn decode(expected: &PspId, key: &[u8], value: &[u8]) -> Result<Entry
     }
     let corrupt = || CorruptState::Value { psp_id: psp_id.clone(), key: key.to_vec() };
     match value.split_first() {
-        Some((&VERSION, _)) => {}
+        Some((found, _)) if VERSIONS_READ.contains(found) => {}
         Some((&found, _)) => return Err(CorruptState::Version { psp_id, found }),
         None => return Err(corrupt()),
     }

@@ -145,37 +145,60 @@ impl SegmentWindows {
         if span == self.recent.span() { self.recent.sum().clone() } else { span.sum(&self.rings[0]) }
     }
 
-    /// Emits the open tiles that were touched since the last call. Closed tiles need no deletion: their slot is overwritten
-    /// in time, and until then their start tells that they are stale.
+    /// Emits the open tiles that were touched since the last call, coarser ones once the finest no longer hold all that is in them: until
+    /// then they are summed up again from these. Closed tiles need no deletion: their slot is overwritten in time, and until then
+    /// their start tells that they are stale.
     pub fn drain_dirty(&mut self, emit: &mut dyn FnMut(StoredTile<'_>)) {
+        let stored_before = self.stored_before();
         for (number, ring) in self.rings.iter_mut().enumerate() {
-            let dirty = ring.take_dirty();
+            let dirty = ring.take_dirty(stored_before[number]);
             for (slot, start, tally) in ring.tiles().filter(|(slot, ..)| dirty & (1 << slot) != 0) {
                 emit(StoredTile { ring: number, slot, start, tally });
             }
         }
     }
 
-    /// Emits every open tile with results.
+    /// Emits every open tile with results that a store is to hold.
     pub fn tiles(&self, emit: &mut dyn FnMut(StoredTile<'_>)) {
+        let stored_before = self.stored_before();
         for (number, ring) in self.rings.iter().enumerate() {
-            ring.tiles().for_each(|(slot, start, tally)| emit(StoredTile { ring: number, slot, start, tally }));
+            let stored = ring.tiles().filter(|&(_, start, _)| start < stored_before[number]);
+            stored.for_each(|(slot, start, tally)| emit(StoredTile { ring: number, slot, start, tally }));
         }
     }
 
-    /// Puts a stored tile back into its ring; a stale one is ignored. Time has to be restored first (`new`): what is ahead of it is
-    /// ignored as well. The watched total follows with the next `watch`.
+    /// Of each ring, the tiles that start before this are stored. A coarser tile that starts later is the sum of finest ones: as time
+    /// never goes back, all of these were open whenever it was added to.
+    fn stored_before(&self) -> [EpochMs; RINGS.len()] {
+        let covered_from = self.rings[0].oldest_start();
+        [EpochMs::MAX, covered_from, covered_from]
+    }
+
+    /// Puts a stored tile back into its ring, a finest one into the coarser rings too where these are not stored; a stale one is
+    /// ignored. Time has to be restored first (`new`): what is ahead of it is ignored as well. The watched total follows with the
+    /// next `watch`.
     pub fn restore_tile(&mut self, ring: usize, start: EpochMs, tally: &Tally) {
-        if let Some(ring) = self.rings.get_mut(ring) {
-            ring.add(start, tally);
+        let stored_before = self.stored_before();
+        let [fine, coarser @ ..] = &mut self.rings;
+        if ring > 0 {
+            if let Some(coarse) = coarser.get_mut(ring - 1).filter(|_| start < stored_before[ring]) {
+                coarse.add(start, tally);
+            }
+        } else if fine.add(start, tally) {
+            for (coarse, stored_before) in coarser.iter_mut().zip(&stored_before[1..]) {
+                if coarse.spec.start_of(start) >= *stored_before {
+                    coarse.add(start, tally);
+                }
+            }
         }
     }
 
     /// Ends a restore: builds the watched total from the tiles and marks nothing as touched.
     pub fn restored(&mut self) {
         self.recent = Recent::new(&self.rings[0], self.recent.span());
-        self.rings.iter_mut().for_each(|ring| {
-            ring.take_dirty();
-        });
+        let stored_before = self.stored_before();
+        for (ring, stored_before) in self.rings.iter_mut().zip(stored_before) {
+            ring.take_dirty(stored_before);
+        }
     }
 }

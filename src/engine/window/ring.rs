@@ -21,6 +21,11 @@ impl RingSpec {
         at.div_euclid(self.tile_ms)
     }
 
+    /// When the tile that holds this moment begins.
+    pub fn start_of(&self, at: EpochMs) -> EpochMs {
+        self.index_of(at).saturating_mul(self.tile_ms)
+    }
+
     pub fn slot_of(&self, index: i64) -> usize {
         index.rem_euclid(self.tiles as i64) as usize
     }
@@ -113,9 +118,17 @@ impl Ring {
             .filter_map(|index| self.tile(index).map(|tile| (self.spec.slot_of(index), index * self.spec.tile_ms, tile)))
     }
 
-    /// Returns the slots touched since the last call and forgets them.
-    pub(super) fn take_dirty(&mut self) -> u128 {
-        std::mem::take(&mut self.dirty)
+    /// When the oldest open tile begins.
+    pub(super) fn oldest_start(&self) -> EpochMs {
+        (self.head - self.spec.tiles as i64 + 1).saturating_mul(self.spec.tile_ms)
+    }
+
+    /// Returns the slots touched since the last call and forgets them, but those of tiles that start at or after `before`.
+    pub(super) fn take_dirty(&mut self, before: EpochMs) -> u128 {
+        let kept = self.tiles().filter(|&(_, start, _)| start >= before).fold(0, |kept, (slot, ..)| kept | 1 << slot);
+        let taken = self.dirty & !kept;
+        self.dirty &= kept;
+        taken
     }
 
     pub(super) fn counts(&self) -> &Tally {

@@ -10,6 +10,10 @@ pub struct StateBatch {
 }
 
 impl StateBatch {
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { inner: WriteBatch::with_capacity_bytes(bytes), key: Vec::new() }
+    }
+
     /// Sets an entry, or with `None` deletes it.
     pub fn put(&mut self, shard: Shard, key: &[u8], value: Option<&[u8]>) {
         self.key.clear();

@@ -126,6 +126,7 @@ impl LastRecord {
 
 pub struct StateStore {
     db: DB,
+    read: ReadOptions,
     path: PathBuf,
     mark: Mutex<Mark>,
 }
@@ -142,7 +143,7 @@ impl StateStore {
             return Err(damaged("its manifest is shorter than it was".to_owned()));
         }
         let db = DB::open(&options(), &path).map_err(|error| StoreError::on_open(&path, &error))?;
-        let store = Self { db, path, mark: Mutex::new(mark) };
+        let store = Self { db, read: ReadOptions::default(), path, mark: Mutex::new(mark) };
         store.follow()?;
         Ok(store)
     }
@@ -159,7 +160,7 @@ impl StateStore {
 
     /// Gives the entry to `read`, where it lies.
     pub fn get<T>(&self, shard: Shard, key: &[u8], read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, StoreError> {
-        let found = self.db.get_pinned(shard.key(key)).map_err(|error| self.failed(&error))?;
+        let found = self.db.get_pinned_opt(shard.key(key), &self.read).map_err(|error| self.failed(&error))?;
         Ok(found.map(|bytes| read(&bytes)))
     }
 
@@ -174,14 +175,16 @@ impl StateStore {
         if let Some(end) = end_of(shard.prefix()) {
             read.set_iterate_upper_bound(end);
         }
-        let start = shard.key(from);
-        for entry in self.db.iterator_opt(IteratorMode::From(&start, Direction::Forward), read) {
-            let (key, value) = entry.map_err(|error| self.failed(&error))?;
-            if visit(&key[shard.prefix().len()..], &value).is_break() {
-                break;
+        // Entries are shown where they lie: a start scans all of them.
+        let mut entries = self.db.raw_iterator_opt(read);
+        entries.seek(shard.key(from));
+        while let Some((key, value)) = entries.item() {
+            if visit(key.get(shard.prefix().len()..).unwrap_or_default(), value).is_break() {
+                return Ok(());
             }
+            entries.next();
         }
-        Ok(())
+        entries.status().map_err(|error| self.failed(&error))
     }
 
     pub fn position(&self, shard: Shard) -> Result<Option<ShardPosition>, StoreError> {

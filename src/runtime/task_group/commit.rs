@@ -30,12 +30,12 @@ impl TaskGroup {
             staged.offsets.extend(self.positions.iter().next().map(|(at, offset)| (at.clone(), *offset)));
         }
         let (offsets, asked_ms) = (staged.offsets.clone(), std::mem::take(&mut staged.asked_ms));
-        let mut outputs = staged.outputs;
+        let mut outputs = Vec::with_capacity(staged.outputs.len() + staged.changes.len());
+        outputs.append(&mut staged.outputs);
         // With the place of its last record among the outputs.
         let mut changelogs: BTreeMap<Shard, (TopicPartition, usize)> = BTreeMap::new();
-        let mut batch = StateBatch::default();
-        outputs.reserve_exact(staged.changes.len());
-        for change in staged.changes {
+        let mut batch = StateBatch::with_capacity(staged.changes.iter().map(Change::stored_bytes).sum());
+        for change in staged.changes.drain(..) {
             batch.put(change.shard, &change.key, change.value.as_deref());
             let (at, last) = changelogs.entry(change.shard).or_insert_with(|| (self.changelog_of(change.shard), 0));
             if !failpoint::is_broken("changelog-record-left-out") {
@@ -46,7 +46,8 @@ impl TaskGroup {
         let records = outputs.len();
         let changelogs: Vec<_> =
             changelogs.into_iter().map(|(shard, (at, last))| (shard, at, outputs.get(last).map(fingerprint_of))).collect();
-        let written = self.transact(Txn { outputs, input_offsets: staged.offsets })?;
+        let written = self.transact(Txn { outputs, input_offsets: std::mem::take(&mut staged.offsets) })?;
+        self.collected = staged;
         for (shard, at, last) in changelogs {
             let changelog_offset =
                 *written.get(&at).ok_or_else(|| LogError::Unsettled(format!("no offset was acknowledged for {at}")))?;
@@ -97,7 +98,7 @@ impl TaskGroup {
     /// What this share is to write, and the tasks of which nothing is left.
     fn flush(&mut self, share: Share) -> Result<(Staged, Vec<TaskId>), TaskError> {
         let now_ms = self.now_ms();
-        let mut all = Staged::default();
+        let mut all = std::mem::take(&mut self.collected);
         let mut emptied = Vec::new();
         for (&id, stage) in &mut self.stages {
             let is_in = match share {
@@ -109,12 +110,14 @@ impl TaskGroup {
                 continue;
             }
             self.working = Some(id);
-            let (staged, is_everything) = match stage {
-                Stage::Payments(task) => task.flush(&self.shared, now_ms, share == Share::Urgent)?,
-                Stage::Stats(task) => (task.flush(), true),
+            let is_everything = match stage {
+                Stage::Payments(task) => task.flush(&self.shared, now_ms, share == Share::Urgent, &mut all)?,
+                Stage::Stats(task) => {
+                    task.flush(&mut all);
+                    true
+                }
                 Stage::Restoring | Stage::Resting(_) => continue,
             };
-            all.append(staged);
             emptied.extend(is_everything.then_some(id));
         }
         self.working = None;

@@ -15,6 +15,7 @@ use super::inbox::{self, Input, Pending};
 use super::payment_task::PaymentTask;
 use super::restore::{Restore, log_id_of};
 use super::shared::Shared;
+use super::staged::Staged;
 use super::stats_task::StatsTask;
 use super::status::{Status, TaskState};
 use super::{Clock, Limits, TaskError};
@@ -127,6 +128,8 @@ pub(super) struct TaskGroup {
     /// Tasks whose events are still to be committed in this round.
     round: VecDeque<TaskId>,
     records_since_commit: usize,
+    /// Empty between two commits: keeps its memory.
+    collected: Staged,
     /// The record that the engine is working on: the culprit, should it panic.
     current: Option<Place>,
     /// The task that is being worked for: the one to rest, should it panic without a record at fault.
@@ -197,6 +200,7 @@ impl TaskGroup {
             answered: None,
             round: VecDeque::new(),
             records_since_commit: 0,
+            collected: Staged::default(),
             current: None,
             working: None,
             rests: BTreeMap::new(),

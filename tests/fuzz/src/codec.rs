@@ -13,6 +13,7 @@ use smartrouter::domain::{PspId, Validate};
 use smartrouter::engine::codes::CodeTable;
 use smartrouter::engine::payment::{Effects, Event, PaymentState, Rules, observe};
 use smartrouter::engine::psp::PspBook;
+use smartrouter::engine::segments::SegmentRef;
 use smartrouter::engine::settings::Settings;
 use smartrouter::io::codec::{Codec, RecordKind, Wire};
 use std::sync::OnceLock;
@@ -142,8 +143,11 @@ impl Shared {
 
     fn count(&self, effects: &Effects, watermark: i64) {
         for result in &effects.results {
-            let tally =
-                |segment: &_| SegmentTally { segment: Clone::clone(segment), tile_start: result.at, tally: result.tally.clone() };
+            let tally = |segment: SegmentRef<'_>| SegmentTally {
+                segment: segment.to_segment(),
+                tile_start: result.at,
+                tally: result.tally.clone(),
+            };
             let tallies = result.segments.iter().map(tally).collect();
             self.merge(&StatsDelta { psp_id: result.psp_id.clone(), watermark, tallies });
         }

@@ -325,16 +325,7 @@ impl Worker {
 
     /// Queues all outputs; tells the slot of each partition that was given by number.
     fn produce(&self, outputs: &[Output], deadline: Instant) -> Result<HashMap<TopicPartition, usize>, Broken> {
-        let mut slots: HashMap<TopicPartition, usize> = HashMap::new();
-        let opaques: Vec<usize> = outputs
-            .iter()
-            .map(|output| {
-                output.partition.map_or(0, |partition| {
-                    let next = slots.len();
-                    1 + *slots.entry(TopicPartition { topic: Arc::clone(&output.topic), partition }).or_insert(next)
-                })
-            })
-            .collect();
+        let (slots, opaques) = slots_of(outputs);
         *lock(&self.producer.context().role.0) = Tally { pending: outputs.len(), written: vec![0; slots.len()], failure: None };
         for (output, opaque) in outputs.iter().zip(opaques) {
             let mut record = to_send(output, opaque);
@@ -425,6 +416,27 @@ impl Lap {
         histogram!(telemetry::TRANSACTION_SECONDS, "step" => step).record((now - self.0).as_secs_f64());
         self.0 = now;
     }
+}
+
+/// The slot of each partition that was given by number, and the opaque of each record. Records of one partition come in runs.
+fn slots_of(outputs: &[Output]) -> (HashMap<TopicPartition, usize>, Vec<usize>) {
+    let mut slots: HashMap<TopicPartition, usize> = HashMap::new();
+    let mut last: Option<(&Output, usize)> = None;
+    let opaque = |output| {
+        let &Output { ref topic, partition: Some(partition), .. } = output else { return 0 };
+        if let Some((before, opaque)) = last
+            && before.partition == Some(partition)
+            && Arc::ptr_eq(&before.topic, topic)
+        {
+            return opaque;
+        }
+        let next = slots.len();
+        let opaque = 1 + *slots.entry(TopicPartition { topic: Arc::clone(topic), partition }).or_insert(next);
+        last = Some((output, opaque));
+        opaque
+    };
+    let opaques = outputs.iter().map(opaque).collect();
+    (slots, opaques)
 }
 
 fn left(deadline: Instant) -> Duration {
