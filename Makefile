@@ -27,7 +27,7 @@ build:
 	cargo build
 
 test:
-	@scripts/setup.sh build kafka python
+	@scripts/setup.sh build kafka python valgrind
 	scripts/test.sh
 
 torture:

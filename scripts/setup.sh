@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that what a target needs is installed: setup.sh build|lint|kafka|python ...
+# Makes sure that what a target needs is installed: setup.sh build|lint|kafka|python|valgrind ...
 # As root on Debian it installs what is missing; otherwise it prints exactly what to type, and exits with 1.
 set -euo pipefail
 
@@ -97,9 +97,13 @@ for need in "$@"; do
       want has python3 -- python3
       want venv_works -- python3-venv
       ;;
+    valgrind)
+      # One test counts instructions with it, and says so when it is not there: it is no reason to stop.
+      if can_install; then want has valgrind -- valgrind; fi
+      ;;
     lint) ;;
     *)
-      echo "setup.sh: no such need: '$need' (build, lint, kafka, python)" >&2
+      echo "setup.sh: no such need: '$need' (build, lint, kafka, python, valgrind)" >&2
       exit 2
       ;;
   esac

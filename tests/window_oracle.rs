@@ -140,7 +140,7 @@ impl Oracle {
 }
 
 fn recent_of(tally: &Tally) -> (i64, i64, i64, BTreeMap<String, i64>) {
-    let codes = tally.codes.iter().map(|entry| (entry.code.clone(), entry.count)).collect();
+    let codes = tally.codes.iter().map(|entry| (entry.code.to_string(), entry.count)).collect();
     (tally.attempts, tally.persistent, tally.amount_minor, codes)
 }
 

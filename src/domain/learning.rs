@@ -4,6 +4,7 @@ use super::payment::{HardSoft, Status};
 use super::psp::Segment;
 use super::{EpochMs, PspId};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// One record per decision on `athia.predictions`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,7 +120,8 @@ pub struct LatencyBucket {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeCount {
-    pub code: String,
+    /// Cheap to clone: the tiles and sums that count a code share it.
+    pub code: Arc<str>,
     pub count: i64,
 }
 

@@ -15,16 +15,14 @@ use crate::io::log::Record;
 use crate::io::store::{Shard, StoreName};
 use crate::telemetry;
 use metrics::{counter, gauge};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
 pub(super) struct StatsTask {
     shard: Shard,
     books: BTreeMap<PspId, PspBook>,
-    /// Segments whose published state is out of date.
-    changed: BTreeSet<(PspId, Segment)>,
-    /// When a segment was published last, in the runtime's time.
-    published_ms: HashMap<(PspId, Segment), i64>,
+    /// When a segment was published last for having changed, in the runtime's time.
+    published_ms: HashMap<PspId, HashMap<Segment, i64>>,
     /// Highest event time of the deltas, and the wall's time when it was reached.
     reached: Option<(EpochMs, i64)>,
     at_end: bool,
@@ -56,14 +54,10 @@ impl StatsTask {
             let restored = PspBook::restore(psp_id.clone(), entries);
             books.insert(psp_id, restored.map_err(|corrupt| TaskError::Damaged { shard, detail: corrupt.to_string() })?);
         }
-        let changed = books
-            .iter()
-            .flat_map(|(psp, book)| book.states(0, &shared.settings.health).map(|state| (psp.clone(), state.segment)))
-            .collect();
         let reached = books.values().map(PspBook::now).max().map(|at| (at, now_ms));
         let staged = Staged::default();
         let published_ms = HashMap::new();
-        Ok(Self { shard, books, changed, published_ms, reached, at_end: false, ticked_ms: now_ms, told_full: false, staged })
+        Ok(Self { shard, books, published_ms, reached, at_end: false, ticked_ms: now_ms, told_full: false, staged })
     }
 
     pub(super) fn process(&mut self, shared: &Shared, record: &Record, now_ms: i64) -> Result<(), TaskError> {
@@ -144,22 +138,20 @@ impl StatsTask {
         if effects.late_results > 0 {
             counter!(telemetry::LATE_DROPPED, "psp_id" => psp_id.to_string()).increment(effects.late_results.unsigned_abs());
         }
-        self.changed.extend(effects.changed.into_iter().map(|segment| (psp_id.clone(), segment)));
         for transition in effects.transitions {
             tracing::info!(psp = %psp_id, segment = %transition.segment, from = %transition.from, to = %transition.to, "PSP state");
             counter!(telemetry::TRANSITIONS, "psp_id" => psp_id.to_string(), "to" => transition.to.to_string()).increment(1);
             let key = format!("{psp_id}/{}", transition.segment);
             self.staged.emit(shared, &key, &transition, None)?;
             self.publish(shared, psp_id, &transition.segment)?;
-            self.changed.remove(&(psp_id.clone(), transition.segment));
             self.staged.urgent = true;
         }
         Ok(())
     }
 
     fn publish(&mut self, shared: &Shared, psp_id: &PspId, segment: &Segment) -> Result<(), TaskError> {
-        let Some(book) = self.books.get(psp_id) else { return Ok(()) };
-        if let Some(state) = book.state(segment, book.now(), &shared.settings.health) {
+        let book = self.books.get_mut(psp_id);
+        if let Some(state) = book.and_then(|book| book.publish(segment, &shared.settings.health)) {
             if *segment == Segment::all() {
                 show(&state);
             }
@@ -179,15 +171,16 @@ impl StatsTask {
             Clock::Wall => now_ms,
             Clock::Event => self.reached.map_or(0, |(at, _)| at),
         };
-        let is_due = |published: &HashMap<(PspId, Segment), i64>, it: &(PspId, Segment)| {
-            all || published.get(it).is_none_or(|&last| (now_ms - last).abs() >= interval_ms)
-        };
-        let due: Vec<_> = self.changed.iter().filter(|it| is_due(&self.published_ms, it)).cloned().collect();
+        let mut due = Vec::new();
+        for (psp_id, book) in &self.books {
+            let published = self.published_ms.get(psp_id);
+            let last = |segment: &Segment| published.and_then(|published| published.get(segment));
+            let is_due = |segment: &&Segment| all || last(segment).is_none_or(|&last| (now_ms - last).abs() >= interval_ms);
+            due.extend(book.changed().filter(is_due).map(|segment| (psp_id.clone(), segment.clone())));
+        }
         for (psp_id, segment) in due {
             self.publish(shared, &psp_id, &segment)?;
-            let it = (psp_id, segment);
-            self.changed.remove(&it);
-            self.published_ms.insert(it, now_ms);
+            self.published_ms.entry(psp_id).or_default().insert(segment, now_ms);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A PSP's segments: windows become a health score, a state, and transitions.
 //!
 //! Owns, for one PSP, the windows and the state machine of each segment, in memory, and the entries that they are stored as.
-//! Never routes anything and never publishes: it returns transitions, says which segments changed, and answers with their state.
+//! Never routes anything and never publishes: it returns transitions, says which segments have changed since they were published, and answers with their state.
 //! Fed by the stats task with merged `stats.deltas` and ticks; `policy` reads what is published.
 //!
 //! All segments of a PSP share its time: the highest tile start or tick seen (see `window`), so that their windows can be compared.
@@ -27,9 +27,8 @@ use crate::domain::learning::StatsDelta;
 use crate::domain::psp::{PspOutage, PspState, Segment, SegmentKind};
 use crate::domain::{EpochMs, PspId};
 use entry::Entry;
-use machine::Probation;
 use segment::SegmentBook;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// All segments of one PSP, held in memory by the stats task that owns the PSP.
 #[derive(Clone, Debug)]
@@ -63,8 +62,6 @@ pub fn admit<'a>(
 pub struct StatsEffects {
     /// Transitions in the order in which they happened: each is one record on `psp.outages`.
     pub transitions: Vec<PspOutage>,
-    /// Segments whose published state differs from before.
-    pub changed: Vec<Segment>,
     /// Results that came too late for every window.
     pub late_results: i64,
 }
@@ -88,33 +85,34 @@ impl PspBook {
         debug_assert_eq!(delta.psp_id, self.psp_id, "deltas are routed to the book of their PSP");
         let newest = delta.tallies.iter().map(|tally| tally.tile_start).max().unwrap_or(self.now);
         let moved = newest.div_euclid(TILE_MS) > self.now.div_euclid(TILE_MS);
-        let mut changed = self.advance(newest, health);
+        self.advance(newest, health);
         let mut late_results = 0;
-        let mut touched: BTreeMap<&Segment, Probation> = BTreeMap::new();
         for tally in &delta.tallies {
             let Some(book) = self.admit(&tally.segment, engine.segments_per_psp_max, health) else { continue };
-            let results = touched.entry(&tally.segment).or_default();
-            match book.add(tally, results) {
-                Added::Counted => {
-                    changed.insert(tally.segment.clone());
-                }
-                // Each result is also in `ALL`: there it is counted once.
-                Added::Late if tally.segment.kind == SegmentKind::All => late_results += tally.tally.attempts,
-                Added::Late => {}
+            // Each result is also in `ALL`: there it is counted once.
+            if book.add(tally) == Added::Late && tally.segment.kind == SegmentKind::All {
+                late_results += tally.tally.attempts;
             }
         }
-        let mut effects = self.evaluate(health, changed, |segment| match touched.get(segment) {
-            None if !moved => None,
-            results => Some(results.copied().unwrap_or_default()),
-        });
-        effects.late_results = late_results;
-        effects
+        StatsEffects { transitions: self.evaluate(moved, health), late_results }
     }
 
     /// Moves time on and judges all segments.
     pub fn tick(&mut self, at: EpochMs, health: &HealthSettings) -> StatsEffects {
-        let changed = self.advance(at, health);
-        self.evaluate(health, changed, |_| Some(Probation::default()))
+        self.advance(at, health);
+        StatsEffects { transitions: self.evaluate(true, health), late_results: 0 }
+    }
+
+    /// Segments whose state differs from what was published of them, in order.
+    pub fn changed(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().filter(|(_, book)| book.changed).map(|(segment, _)| segment)
+    }
+
+    /// The state of a segment at the time of its windows, to be published: it has not changed until something happens again.
+    pub fn publish(&mut self, segment: &Segment, health: &HealthSettings) -> Option<PspState> {
+        let book = self.segments.get_mut(segment)?;
+        book.changed = false;
+        Some(book.published((&self.psp_id, segment), self.now, health))
     }
 
     /// The state of a segment as it is published; `at` becomes its `updated_at`.
@@ -169,12 +167,12 @@ impl PspBook {
             }
         }
         let mut segments: BTreeMap<Segment, SegmentBook> = BTreeMap::new();
-        let clean = || SegmentBook { machine_dirty: false, ..SegmentBook::new(now) };
         for (segment, machine) in machines {
-            segments.entry(segment).or_insert_with(clean).machine = machine;
+            segments.entry(segment).or_insert_with(|| SegmentBook::stored(now)).machine = machine;
         }
         for (segment, ring, start, tally) in tiles {
-            segments.entry(segment).or_insert_with(clean).windows.restore_tile(ring, start, &tally);
+            let book = segments.entry(segment).or_insert_with(|| SegmentBook::stored(now));
+            book.windows.restore_tile(ring, start, &tally);
         }
         for book in segments.values_mut() {
             book.windows.restored();
@@ -182,14 +180,14 @@ impl PspBook {
         Ok(Self { psp_id, now, clock_dirty: false, segments })
     }
 
-    fn advance(&mut self, to: EpochMs, health: &HealthSettings) -> BTreeSet<Segment> {
+    fn advance(&mut self, to: EpochMs, health: &HealthSettings) {
         if to > self.now {
             self.now = to;
             self.clock_dirty = true;
         }
-        let now = self.now;
-        let moved = self.segments.iter_mut().filter_map(|(segment, book)| book.advance(now, health).then(|| segment.clone()));
-        moved.collect()
+        for book in self.segments.values_mut() {
+            book.advance(self.now, health);
+        }
     }
 
     /// The book of a segment; a new one is opened while there is room. `ALL` always has room.
@@ -205,21 +203,10 @@ impl PspBook {
         self.segments.get_mut(segment)
     }
 
-    /// Judges the segments for which `results` has an answer.
-    fn evaluate(
-        &mut self,
-        health: &HealthSettings,
-        mut changed: BTreeSet<Segment>,
-        results: impl Fn(&Segment) -> Option<Probation>,
-    ) -> StatsEffects {
-        let mut transitions = Vec::new();
-        for (segment, book) in &mut self.segments {
-            let Some(results) = results(segment) else { continue };
-            if let Some(transition) = book.evaluate((&self.psp_id, segment), results, self.now, health) {
-                changed.insert(segment.clone());
-                transitions.push(transition);
-            }
-        }
-        StatsEffects { transitions, changed: changed.into_iter().collect(), late_results: 0 }
+    /// Judges the segments that the merged delta concerns, or all of them.
+    fn evaluate(&mut self, all: bool, health: &HealthSettings) -> Vec<PspOutage> {
+        let (psp_id, now) = (&self.psp_id, self.now);
+        let due = |(segment, book): (&Segment, &mut SegmentBook)| book.evaluate((psp_id, segment), all, now, health);
+        self.segments.iter_mut().filter_map(due).collect()
     }
 }

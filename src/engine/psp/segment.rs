@@ -19,22 +19,34 @@ pub(super) struct SegmentBook {
     pub(super) machine: Machine,
     /// Whether the machine differs from what was drained last.
     pub(super) machine_dirty: bool,
+    /// Whether the published state differs from what was published last.
+    pub(super) changed: bool,
+    /// What the delta that is being merged said of this segment, if anything.
+    merging: Option<Probation>,
 }
 
 impl SegmentBook {
     pub(super) fn new(now: EpochMs) -> Self {
-        Self { windows: SegmentWindows::new(now), machine: Machine::new(now), machine_dirty: true }
+        let (windows, machine) = (SegmentWindows::new(now), Machine::new(now));
+        Self { windows, machine, machine_dirty: true, changed: false, merging: None }
     }
 
-    /// Moves time forward; true when that changed a count.
-    pub(super) fn advance(&mut self, to: EpochMs, health: &HealthSettings) -> bool {
+    /// What was stored, at `now`: nothing of it needs storing; whether it was published is not known.
+    pub(super) fn stored(now: EpochMs) -> Self {
+        Self { machine_dirty: false, changed: true, ..Self::new(now) }
+    }
+
+    /// Moves time forward.
+    pub(super) fn advance(&mut self, to: EpochMs, health: &HealthSettings) {
         self.windows.watch(health.window_ms, self.machine.evidence_from());
-        self.windows.advance(to)
+        self.changed |= self.windows.advance(to);
     }
 
-    /// Counts one tally; `results` collects what of it bears on a probation.
-    pub(super) fn add(&mut self, tally: &SegmentTally, results: &mut Probation) -> Added {
+    /// Counts one tally of the delta that is being merged.
+    pub(super) fn add(&mut self, tally: &SegmentTally) -> Added {
         let added = self.windows.add(tally.tile_start, &tally.tally);
+        self.changed |= added == Added::Counted;
+        let results = self.merging.get_or_insert_default();
         // A tile that ended before the probation began holds results of attempts from before: they neither redeem nor convict.
         if added == Added::Counted && tally.tile_start + TILE_MS > self.machine.since() {
             let Tally { attempts, timeouts, errors, persistent, .. } = &tally.tally;
@@ -44,14 +56,15 @@ impl SegmentBook {
         added
     }
 
-    /// Judges the segment at `now` and makes the transition that is due, if any.
+    /// Judges the segment at `now` and makes the transition that is due, if any. `always`: also when the delta did not concern it.
     pub(super) fn evaluate(
         &mut self,
         name: (&PspId, &Segment),
-        results: Probation,
+        always: bool,
         now: EpochMs,
         health: &HealthSettings,
     ) -> Option<PspOutage> {
+        let results = self.merging.take().or(always.then(Probation::default))?;
         self.machine_dirty |= self.machine.count(results, now);
         let reading = DETECTOR.read(self.windows.watched(), health);
         let step = self.machine.due(&reading, results, now, health)?;
@@ -59,6 +72,7 @@ impl SegmentBook {
         let seen = Outage { started_at: now, first_evidence_at, cause: cause_of(self.windows.watched()) };
         let outage = self.machine.enter(step, seen, now);
         self.machine_dirty = true;
+        self.changed = true;
         let transition = self.transition(name, step, outage, &reading);
         if step.from() == HealthState::Recovering && step.to() == HealthState::Up {
             // The tile of this moment may still hold failures of the outage: the next alarm counts from the one after it.
@@ -167,7 +181,7 @@ fn cause_of(evidence: &Tally) -> OutageCause {
 }
 
 fn top_codes(evidence: &Tally) -> Vec<String> {
-    let mut codes: Vec<_> = evidence.codes.iter().filter(|entry| entry.code != OTHER_CODE).collect();
+    let mut codes: Vec<_> = evidence.codes.iter().filter(|entry| &*entry.code != OTHER_CODE).collect();
     codes.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.code.cmp(&b.code)));
-    codes.into_iter().take(TOP_CODES_MAX).map(|entry| entry.code.clone()).collect()
+    codes.into_iter().take(TOP_CODES_MAX).map(|entry| entry.code.to_string()).collect()
 }

@@ -274,19 +274,29 @@ fn published_state() {
 #[test]
 fn nothing_is_published_without_reason() {
     let mut book = book();
-    let changed = |effects: &StatsEffects| effects.changed.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let first = merge(&mut book, vec![(brand("VISA"), START, tally(1, 0, 0)), (Segment::all(), START, tally(2, 0, 0))]);
-    assert_eq!(changed(&first), ["ALL", "BRAND:VISA"]);
-    assert_eq!(changed(&merge(&mut book, vec![(Segment::all(), START, tally(1, 0, 0))])), ["ALL"]);
-    assert_eq!(changed(&book.tick(START + 1_000, &health())), [""; 0]);
-    assert_eq!(changed(&book.tick(START + 4 * MINUTE_MS, &health())), [""; 0]);
-    assert_eq!(changed(&book.tick(START + 5 * MINUTE_MS, &health())), ["ALL", "BRAND:VISA"], "left the detector's window");
-    assert_eq!(changed(&book.tick(START + 15 * MINUTE_MS, &health())), ["ALL", "BRAND:VISA"], "left the 15 min window");
+    let publish = |book: &mut PspBook| {
+        let changed: Vec<Segment> = book.changed().cloned().collect();
+        let published = changed.iter().map(|segment| book.publish(segment, &health()).unwrap().segment.to_string());
+        published.collect::<Vec<_>>()
+    };
+    merge(&mut book, vec![(brand("VISA"), START, tally(1, 0, 0)), (Segment::all(), START, tally(2, 0, 0))]);
+    assert_eq!(publish(&mut book), ["ALL", "BRAND:VISA"]);
+    assert_eq!(publish(&mut book), [""; 0], "published");
+    merge(&mut book, vec![(Segment::all(), START, tally(1, 0, 0))]);
+    assert_eq!(publish(&mut book), ["ALL"]);
+    let mut tick = |at: i64| {
+        book.tick(at, &health());
+        publish(&mut book)
+    };
+    assert_eq!(tick(START + 1_000), [""; 0]);
+    assert_eq!(tick(START + 4 * MINUTE_MS), [""; 0]);
+    assert_eq!(tick(START + 5 * MINUTE_MS), ["ALL", "BRAND:VISA"], "left the detector's window");
+    assert_eq!(tick(START + 15 * MINUTE_MS), ["ALL", "BRAND:VISA"], "left the 15 min window");
     let late = merge(
         &mut book,
         vec![(brand("VISA"), START - 90_000_000, tally(3, 0, 0)), (Segment::all(), START - 90_000_000, tally(3, 0, 0))],
     );
-    assert_eq!((changed(&late), late.late_results), (vec![], 3));
+    assert_eq!((publish(&mut book), late.late_results), (vec![], 3));
 }
 
 #[test]

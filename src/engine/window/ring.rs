@@ -38,6 +38,8 @@ pub(super) struct Ring {
     head: i64,
     /// A tile without results has no box: an idle segment costs a pointer per tile.
     tiles: Vec<Option<Box<Tally>>>,
+    /// A tile that left, emptied for the next one: time that moves on allocates nothing.
+    spare: Option<Box<Tally>>,
     total: Total,
     /// Slots touched since the last drain, also when their tile has left since.
     dirty: u128,
@@ -54,7 +56,7 @@ struct Total {
 impl Ring {
     pub(super) fn new(spec: RingSpec, at: EpochMs) -> Self {
         let total = Total { counts: Tally::default(), latency: [0; BUCKETS], latencies: 0 };
-        Self { spec, head: spec.index_of(at), tiles: vec![None; spec.tiles], total, dirty: 0 }
+        Self { spec, head: spec.index_of(at), tiles: vec![None; spec.tiles], spare: None, total, dirty: 0 }
     }
 
     pub(super) fn head(&self) -> i64 {
@@ -73,7 +75,7 @@ impl Ring {
             return false;
         }
         let slot = self.spec.slot_of(self.spec.index_of(at));
-        let tile = self.tiles[slot].get_or_insert_default();
+        let tile = self.tiles[slot].get_or_insert_with(|| self.spare.take().unwrap_or_default());
         tile.add_counts(tally);
         for entry in &tally.latency {
             let bucket = latency::slot_of(entry.bucket) as i32;
@@ -96,8 +98,10 @@ impl Ring {
         let mut evicted = false;
         for index in oldest_before..oldest_after.min(self.head + 1) {
             let slot = self.spec.slot_of(index);
-            if let Some(tile) = self.tiles[slot].take() {
+            if let Some(mut tile) = self.tiles[slot].take() {
                 self.total.subtract(&tile);
+                tile.clear();
+                self.spare = Some(tile);
                 evicted = true;
             }
         }

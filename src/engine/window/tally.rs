@@ -3,6 +3,7 @@
 use super::latency;
 use crate::domain::learning::{CodeCount, LatencyBucket, Tally};
 use crate::engine::codes::Verdict;
+use std::sync::Arc;
 
 /// Distinct failure codes that a tile keeps besides [`OTHER_CODE`].
 pub const CODES_MAX: usize = 8;
@@ -71,10 +72,10 @@ impl Tally {
     /// Alphabetical, because the smallest codes of a whole are among the smallest of each part: whatever the order and grouping in
     /// which tallies are added and bounded, the result is the same.
     pub fn bound_codes(&mut self) {
-        let kept = self.codes.iter().filter(|entry| entry.code != OTHER_CODE).count();
+        let kept = self.codes.iter().filter(|entry| &*entry.code != OTHER_CODE).count();
         let mut folded = 0;
         for _ in CODES_MAX..kept {
-            let Some(last) = self.codes.iter().rposition(|entry| entry.code != OTHER_CODE) else { break };
+            let Some(last) = self.codes.iter().rposition(|entry| &*entry.code != OTHER_CODE) else { break };
             folded += self.codes.remove(last).count;
         }
         if folded != 0 {
@@ -92,11 +93,11 @@ impl Tally {
     }
 
     pub(super) fn add_codes(&mut self, other: &Self) {
-        other.codes.iter().for_each(|entry| self.adjust_code(&entry.code, entry.count));
+        other.codes.iter().for_each(|entry| self.adjust_code(entry.code.clone(), entry.count));
     }
 
     pub(super) fn subtract_codes(&mut self, other: &Self) {
-        other.codes.iter().for_each(|entry| self.adjust_code(&entry.code, -entry.count));
+        other.codes.iter().for_each(|entry| self.adjust_code(entry.code.clone(), -entry.count));
     }
 
     pub(super) fn adjust_latency(&mut self, bucket: i32, by: i64) {
@@ -111,15 +112,22 @@ impl Tally {
         }
     }
 
-    fn adjust_code(&mut self, code: &str, by: i64) {
-        match self.codes.binary_search_by(|entry| entry.code.as_str().cmp(code)) {
+    /// Back to nothing, with room for as much as before.
+    pub(super) fn clear(&mut self) {
+        self.counts_mut().into_iter().for_each(|count| *count = 0);
+        self.latency.clear();
+        self.codes.clear();
+    }
+
+    fn adjust_code(&mut self, code: impl AsRef<str> + Into<Arc<str>>, by: i64) {
+        match self.codes.binary_search_by(|entry| (*entry.code).cmp(code.as_ref())) {
             Ok(position) => {
                 self.codes[position].count += by;
                 if self.codes[position].count == 0 {
                     self.codes.remove(position);
                 }
             }
-            Err(position) => self.codes.insert(position, CodeCount { code: code.to_owned(), count: by }),
+            Err(position) => self.codes.insert(position, CodeCount { code: code.into(), count: by }),
         }
     }
 
@@ -189,7 +197,7 @@ mod tests {
             sum.bound_codes();
             assert_eq!(sum, forwards, "split at {split}");
         }
-        let names: Vec<&str> = forwards.codes.iter().map(|entry| entry.code.as_str()).collect();
+        let names: Vec<&str> = forwards.codes.iter().map(|entry| &*entry.code).collect();
         assert_eq!(names, ["a", "b", "c", "d", "e", "f", "g", "m", "other"]);
         assert_eq!(forwards.codes.iter().map(|entry| entry.count).sum::<i64>(), codes.len() as i64);
     }

@@ -1,0 +1,252 @@
+//! What the micro benches and the guards over them measure: the records of one payment, a PSP with a full day behind it, a decision
+//! about four PSPs of the shipped example.
+//!
+//! Always the same work: no clock, no random numbers. Nothing here measures.
+
+#![allow(dead_code, reason = "each bench and each guard takes its part")]
+#![allow(clippy::unwrap_used, reason = "what cannot be set up is to stop")]
+
+use serde_json::json;
+use smartrouter::config::{Config, LoadOptions};
+use smartrouter::domain::learning::{SegmentTally, StatsDelta, Tally};
+use smartrouter::domain::payment::{PaymentAttempt, PaymentOutcome, RoutingRequest};
+use smartrouter::domain::psp::{Detector, HealthState, PspState, Segment, WindowStats, Windows};
+use smartrouter::domain::{EpochMs, PspId};
+use smartrouter::engine::codes::{CodeTable, Verdict};
+use smartrouter::engine::payment::{Event, PaymentState, Rules, observe};
+use smartrouter::engine::policy::{DecideInput, Decided, Router, StaticView, decide};
+use smartrouter::engine::psp::{PspBook, StatsEffects};
+use smartrouter::engine::segments::segments_of;
+use smartrouter::engine::settings::Settings;
+use smartrouter::engine::window::{Added, SegmentWindows, TILE_MS};
+use smartrouter::io::codec::{Codec, Wire};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const START: EpochMs = 1_546_300_800_000;
+const TILES_OF_A_DAY: i64 = 8_640;
+
+pub(crate) fn settings() -> Settings {
+    let file = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/volaris.toml"));
+    Config::load(&LoadOptions { file, ..LoadOptions::default() }).unwrap().config.settings
+}
+
+pub(crate) fn attempt() -> PaymentAttempt {
+    let attempt = json!({
+        "payment": {
+            "payment_id": "28d2e08e-5e62-79db-e09e-dd5aa5319f47", "order_id": "o844011031930", "merchant_id": "volaris",
+            "customer_id": "c405", "amount_minor": 233_746, "currency": "MXN",
+            "card": {"bin": "545454", "brand": "MASTERCARD", "type": "CREDIT", "bank": "bank", "issuer_country": "MX"},
+            "method": "card",
+            "message": {"initiator": "CUSTOMER", "avs_sent": false, "mcc": "4511", "three_ds": true},
+            "installments": {"count": 3, "kind": "MSI"},
+            "airline": {"order_type": "round_trip", "passengers": 2, "origin": "MEX", "destination": "CUN"},
+            "geo": {"country": "MX", "ip_country": "MX"}
+        },
+        "attempt_id": "a50-28d2e08e", "attempt_number": 1, "psp_id": "mit", "attempted_at": 1_795_526_800_646_i64
+    });
+    serde_json::from_value(attempt).unwrap()
+}
+
+pub(crate) fn outcome() -> PaymentOutcome {
+    let outcome = json!({
+        "attempt_id": "a50-28d2e08e", "payment_id": "28d2e08e-5e62-79db-e09e-dd5aa5319f47", "customer_id": "c405", "psp_id": "mit",
+        "status": "DECLINED", "error_code": "51", "error_category": "insufficient_funds", "hard_soft": "SOFT", "latency_ms": 350,
+        "occurred_at": 1_795_526_800_996_i64
+    });
+    serde_json::from_value(outcome).unwrap()
+}
+
+pub(crate) fn framed<T: Wire>(codec: &Codec, value: &T) -> Vec<u8> {
+    let mut framed = Vec::new();
+    codec.encode(value, &mut framed).unwrap();
+    framed
+}
+
+/// Ten results, as 100 ms of a busy segment.
+pub(crate) fn approvals(seed: i64) -> Tally {
+    let mut tally = Tally::default();
+    (0..10).for_each(|result| tally.count(Verdict::Approved, Some(100 + (seed * 37 + result * 91) % 3_000), 1_000, None));
+    tally
+}
+
+/// The same with a failure: too few for an outage, but each with its code.
+pub(crate) fn with_a_failure(seed: i64) -> Tally {
+    let mut tally = approvals(seed);
+    let code = ["91", "96", "timeout", "connection_error"][seed as usize % 4];
+    tally.count(Verdict::TechnicalError { persistent: true }, Some(900), 1_000, Some(code));
+    tally
+}
+
+/// A segment that was busy for a day: every tile of every window holds results.
+pub(crate) struct BusySegment {
+    pub(crate) windows: SegmentWindows,
+    tallies: Vec<Tally>,
+    count: usize,
+}
+
+impl BusySegment {
+    pub(crate) fn of(tally: fn(i64) -> Tally) -> Self {
+        let mut busy = Self { windows: SegmentWindows::new(START), tallies: (0..64).map(tally).collect(), count: 0 };
+        for _ in 0..TILES_OF_A_DAY {
+            busy.add_to_next_tile();
+        }
+        busy
+    }
+
+    pub(crate) fn add_to_open_tile(&mut self) -> Added {
+        self.add(0)
+    }
+
+    pub(crate) fn add_to_next_tile(&mut self) -> Added {
+        self.add(TILE_MS)
+    }
+
+    fn add(&mut self, later_ms: i64) -> Added {
+        self.count += 1;
+        self.windows.add(self.windows.now() + later_ms, &self.tallies[self.count % self.tallies.len()])
+    }
+}
+
+/// A PSP that was busy for a day in all segments of one payment, and the delta that comes next.
+pub(crate) struct BusyPsp {
+    book: PspBook,
+    deltas: Vec<StatsDelta>,
+    settings: Settings,
+    at: EpochMs,
+    count: usize,
+}
+
+impl BusyPsp {
+    pub(crate) fn of(tally: fn(i64) -> Tally) -> Self {
+        let settings = settings();
+        let psp_id = PspId::new("mit");
+        let segments = segments_of(&attempt().payment, &settings.engine.segments);
+        let delta = |seed| {
+            let tally_of = |segment: &Segment| SegmentTally { segment: segment.clone(), tile_start: START, tally: tally(seed) };
+            StatsDelta { psp_id: psp_id.clone(), watermark: START, tallies: segments.iter().map(tally_of).collect() }
+        };
+        let deltas = (0..64).map(delta).collect();
+        let mut busy = Self { book: PspBook::new(psp_id.clone()), deltas, settings, at: START, count: 0 };
+        for _ in 0..TILES_OF_A_DAY {
+            busy.merge_into_next_tile();
+        }
+        busy
+    }
+
+    pub(crate) fn merge_into_open_tile(&mut self) -> StatsEffects {
+        self.count += 1;
+        let delta = self.count % self.deltas.len();
+        let delta = &mut self.deltas[delta];
+        delta.tallies.iter_mut().for_each(|tally| tally.tile_start = self.at);
+        self.book.merge(delta, &self.settings.engine, &self.settings.health)
+    }
+
+    pub(crate) fn merge_into_next_tile(&mut self) -> StatsEffects {
+        self.at += TILE_MS;
+        self.merge_into_open_tile()
+    }
+}
+
+/// A payment of one attempt, from its two records to its results in the windows and its feedback record.
+pub(crate) struct PaymentPath {
+    codec: Codec,
+    settings: Settings,
+    codes: CodeTable,
+    attempt: Vec<u8>,
+    outcome: Vec<u8>,
+    windows: BTreeMap<Segment, SegmentWindows>,
+    feedback: Vec<u8>,
+}
+
+impl PaymentPath {
+    pub(crate) fn new() -> Self {
+        let codec = Codec::from_ids().unwrap();
+        let settings = settings();
+        let (attempt, outcome) = (attempt(), outcome());
+        let segments = segments_of(&attempt.payment, &settings.engine.segments);
+        Self {
+            codes: CodeTable::new(&settings.error_codes),
+            attempt: framed(&codec, &attempt),
+            outcome: framed(&codec, &outcome),
+            windows: segments.into_iter().map(|segment| (segment, SegmentWindows::new(outcome.occurred_at))).collect(),
+            feedback: Vec::new(),
+            codec,
+            settings,
+        }
+    }
+
+    pub(crate) fn run(&mut self) {
+        let attempt: PaymentAttempt = self.codec.decode(&self.attempt).unwrap();
+        let outcome: PaymentOutcome = self.codec.decode(&self.outcome).unwrap();
+        let rules = Rules { settings: &self.settings.engine, codes: &self.codes };
+        let mut state = PaymentState::default();
+        observe(rules, &mut state, Event::Attempt(&attempt));
+        let effects = observe(rules, &mut state, Event::Outcome(&outcome));
+        for result in &effects.results {
+            for segment in &result.segments {
+                self.windows.get_mut(segment).unwrap().add(result.at, &result.tally);
+            }
+        }
+        for feedback in &effects.feedback {
+            self.feedback.clear();
+            self.codec.encode(feedback, &mut self.feedback).unwrap();
+        }
+    }
+
+    /// Results that the windows have counted, in all segments together.
+    pub(crate) fn counted(&self) -> i64 {
+        self.windows.values().map(|windows| windows.last_15m().attempts).sum()
+    }
+}
+
+/// A request, and four PSPs with results in every segment of its payment.
+pub(crate) struct Decision {
+    router: Router,
+    request: RoutingRequest,
+    view: StaticView,
+    offsets: BTreeMap<String, i64>,
+}
+
+impl Decision {
+    pub(crate) fn about(brand: &str) -> Self {
+        let settings = settings();
+        let request = request(brand);
+        let segments = segments_of(&request.payment, &settings.engine.segments);
+        let rates = settings.psps.iter().zip([870, 820, 850, 880]);
+        let states = rates.flat_map(|(psp, rate)| segments.iter().map(move |segment| state(&psp.id, segment.clone(), rate)));
+        let (router, view) = (Router::new(&settings), states.collect());
+        Self { router, request, view, offsets: BTreeMap::from([("0".to_owned(), 42)]) }
+    }
+
+    pub(crate) fn make(&self) -> Decided {
+        let Self { router, request, view, offsets } = self;
+        let input = DecideInput { request, previous: &[], view, view_offsets: offsets, decided_at: request.requested_at };
+        decide(router, &input)
+    }
+}
+
+fn request(brand: &str) -> RoutingRequest {
+    let payment = json!({
+        "payment_id": "p1", "order_id": "o1", "merchant_id": "volaris", "amount_minor": 250_000, "currency": "MXN",
+        "card": { "bin": "455673", "brand": brand, "type": "CREDIT", "issuer_country": "MX" }, "method": "card",
+        "message": { "initiator": "CUSTOMER", "avs_sent": false, "mcc": "4511" }
+    });
+    serde_json::from_value(json!({ "payment": payment, "request_id": "r1", "requested_at": 1_700_000_000_000_i64 })).unwrap()
+}
+
+fn state(psp_id: &PspId, segment: Segment, approvals: i64) -> PspState {
+    let window = WindowStats { attempts: 1_000, approvals, ..WindowStats::default() };
+    PspState {
+        psp_id: psp_id.clone(),
+        segment,
+        state: HealthState::Up,
+        since: 0,
+        version: 0,
+        windows: Windows { last_15m: window.clone(), last_1h: window.clone(), last_24h: window },
+        health_score: 1.0,
+        detector: Detector::default(),
+        recovery: None,
+        updated_at: 0,
+    }
+}

@@ -1,0 +1,59 @@
+//! What allocates, and how often: counting a result in a busy segment not at all, the rest within a bound.
+//!
+//! An allocation is cheap until there are millions: each one that creeps into the path of an event is paid for by all of them. The
+//! bounds are half as much again as measured, so that only a new habit trips them; where a figure goes down, lower its bound.
+
+#[path = "../benches/measure/allocations.rs"]
+mod allocations;
+#[path = "../benches/measure/workload.rs"]
+mod workload;
+
+use smartrouter::io::codec::Codec;
+use std::hint::black_box;
+use workload::{BusyPsp, BusySegment, Decision, PaymentPath, approvals, framed, with_a_failure};
+
+/// A day has this many tiles: each of them gets its turn.
+const EVENTS: u32 = 8_640;
+
+#[derive(Default)]
+struct Table {
+    rows: Vec<String>,
+    broken: Vec<String>,
+}
+
+impl Table {
+    fn row<T>(&mut self, name: &str, most: f64, mut event: impl FnMut() -> T) {
+        let count = allocations::per_event(EVENTS, || drop(black_box(event())));
+        self.rows.push(format!("{name}: {count:.2}, at most {most}"));
+        if count > most {
+            self.broken.extend(self.rows.last().cloned());
+        }
+    }
+}
+
+/// One test: the counter counts for the whole process.
+#[test]
+fn allocations_per_event() {
+    let mut table = Table::default();
+    for (kind, tally) in [("approvals", approvals as fn(i64) -> _), ("failures", with_a_failure)] {
+        let mut busy = BusySegment::of(tally);
+        table.row(&format!("{kind}: add to an open tile"), 0.0, || busy.add_to_open_tile());
+        table.row(&format!("{kind}: add to the next tile"), 0.0, || busy.add_to_next_tile());
+        let mut busy = BusyPsp::of(tally);
+        table.row(&format!("{kind}: merge a delta into open tiles"), 0.0, || busy.merge_into_open_tile());
+        table.row(&format!("{kind}: merge a delta into the next tiles"), 0.0, || busy.merge_into_next_tile());
+    }
+    let codec = Codec::from_ids().unwrap();
+    let attempt = framed(&codec, &workload::attempt());
+    table.row("decode an attempt", 45.0, || codec.decode::<smartrouter::domain::payment::PaymentAttempt>(&attempt).unwrap());
+    let outcome = framed(&codec, &workload::outcome());
+    table.row("decode an outcome", 15.0, || codec.decode::<smartrouter::domain::payment::PaymentOutcome>(&outcome).unwrap());
+    let mut path = PaymentPath::new();
+    table.row("a payment, from its records to its feedback", 100.0, || path.run());
+    for (name, brand) in [("decide by ranking", "VISA"), ("decide by a hard rule", "AMEX")] {
+        let decision = Decision::about(brand);
+        table.row(name, 200.0, || decision.make());
+    }
+    println!("{}", table.rows.join("\n"));
+    assert!(table.broken.is_empty(), "too many allocations per event:\n{}", table.broken.join("\n"));
+}
