@@ -1,7 +1,8 @@
 //! A PSP's segments: windows become a health score, a state, and transitions.
 //!
 //! Owns, for one PSP, the windows and the state machine of each segment, in memory, and the entries that they are stored as.
-//! Never routes anything and never publishes: it returns transitions, says which segments have changed since they were published, and answers with their state.
+//! Never routes anything and never publishes: it returns transitions, says which segments have changed since they were published,
+//! and answers with their state.
 //! Fed by the stats task with merged `stats.deltas` and ticks; `policy` reads what is published.
 //!
 //! All segments of a PSP share its time: the highest tile start or tick seen (see `window`), so that their windows can be compared.
