@@ -23,7 +23,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// How many events `payment` and `decision` are to work through; one, unless they are counted.
 const EVENTS: &str = "SMARTROUTER_TEST_EVENTS";
-const COUNTED_EVENTS: [u64; 2] = [200, 1_200];
+const COUNTED_EVENTS: [u64; 2] = [100, 500];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

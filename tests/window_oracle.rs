@@ -366,7 +366,8 @@ fn windows_are_exact_at_their_edges() {
     check(2, 24 * HOUR_MS);
 }
 
-/// The work of steady state: a result touches three tiles, whatever else the book holds.
+/// The work of steady state: a result touches its finest tile, whatever else the book holds; a coarser one is stored when the finest of it
+/// begin to leave.
 #[test]
 fn only_touched_tiles_are_drained() {
     let mut book = PspBook::new(PspId::new("worldpay"));
@@ -375,8 +376,17 @@ fn only_touched_tiles_are_drained() {
         book.merge(&delta(&[(result(START + minute * MINUTE_MS), 0)]), &engine(), &health());
     }
     book.drain_dirty(&mut |_, _| {});
-    let mut drained = 0;
-    book.merge(&delta(&[(result(START + HOUR_MS), 0)]), &engine(), &health());
-    book.drain_dirty(&mut |_, _| drained += 1);
-    assert_eq!(drained, 1 + 2 * 3, "the clock, and three tiles each in ALL and in the brand");
+    let mut drained_by = |at| {
+        let mut drained = 0;
+        book.merge(&delta(&[(result(at), 0)]), &engine(), &health());
+        book.drain_dirty(&mut |_, _| drained += 1);
+        drained
+    };
+    assert_eq!(drained_by(START + HOUR_MS - MINUTE_MS), 2, "a tile each in ALL and in the brand");
+    assert_eq!(
+        drained_by(START + HOUR_MS),
+        1 + 2 * 3,
+        "the clock, and in both the tile, and a minute and a quarter that are left behind"
+    );
+    assert_eq!(drained_by(START + HOUR_MS), 2);
 }

@@ -55,6 +55,9 @@ class Watch:
         lines = [line for line in body.splitlines() if line.startswith(name + "{") and all(label in line for label in labels)]
         return float(lines[0].rsplit(" ", 1)[1]) if lines else 0
 
+    def panics(self):
+        return self.metric("smartrouter_panics_total", f'task="{TASK}"')
+
     def counts(self):
         """Decisions by the partition of the requests of their key: the sender of these has another partitioner than we have."""
         decided = whole(self.decisions)
@@ -67,14 +70,15 @@ class Watch:
 
     def rest(self, traffic):
         """While it rests, requests to other partitions are answered, and those to its own wait."""
-        before = self.counts()
+        panics, before = self.panics(), self.counts()
         if self.state() != "failed":
             return
         self.seen["resting"] += self.metric("smartrouter_partitions", 'state="resting"') == 1
         traffic.burst(8)
         time.sleep(0.3)
         after = self.counts()
-        if self.state() != "failed":
+        if self.state() != "failed" or self.panics() != panics:
+            # It has been at work in between.
             return
         self.answered += sum(count - before[at] for at, count in after.items() if at != PARTITION)
         if after[PARTITION] != before[PARTITION]:
@@ -87,10 +91,9 @@ def resting(make_router, seed):
     process = router.start(env={"SMARTROUTER_PANIC": f"sweep-of-{TASK}=..{PANICS}"}, wait=False)
     router.until(lambda: router.get(process, "/livez")[0] == 200, "it lives", process)
     watch, deadline = Watch(router, process), time.time() + WAIT_S
-    panics = lambda: watch.metric("smartrouter_panics_total", f'task="{TASK}"')
-    while not (panics() == PANICS and watch.state() == "running"):
+    while not (watch.panics() == PANICS and watch.state() == "running"):
         if process.poll() is not None or time.time() > deadline:
-            return watch.told + [f"{panics()} panics, {TASK} is not back; exit status {process.poll()}: {dict(watch.seen)}"]
+            return watch.told + [f"{watch.panics()} panics, {TASK} is not back; exit status {process.poll()}: {dict(watch.seen)}"]
         traffic.burst(3)
         if watch.state() == "failed":
             watch.rest(traffic)
