@@ -184,8 +184,8 @@ impl PaymentPath {
         observe(rules, &mut state, Event::Attempt(&attempt));
         let effects = observe(rules, &mut state, Event::Outcome(&outcome));
         for result in &effects.results {
-            for segment in &result.segments {
-                self.windows.get_mut(segment).unwrap().add(result.at, &result.tally);
+            for segment in result.segments.iter() {
+                self.windows.get_mut(&segment.to_segment()).unwrap().add(result.at, &result.tally);
             }
         }
         for feedback in &effects.feedback {
