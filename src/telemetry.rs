@@ -57,7 +57,6 @@ metrics! {
     Gauge WATERMARK_LAG "smartrouter_watermark_lag_seconds" "How far a task's event time trails the wall clock, by task.";
     Histogram BATCH_RECORDS "smartrouter_batch_records" "Records per committed batch.";
     Histogram COMMIT_SECONDS "smartrouter_commit_seconds" "A commit, from collecting what is staged to the state written.";
-    Histogram TRANSACTION_SECONDS "smartrouter_transaction_seconds" "Steps of a transaction on Kafka, by step (records, offsets, end).";
     Histogram DECIDE_SECONDS "smartrouter_decide_seconds" "Time of one decision, by step (gather, score, decide).";
     Histogram DECISION_AGE_SECONDS "smartrouter_decision_age_seconds" "From the request's record to its decision being committed.";
     Histogram RESTORE_SECONDS "smartrouter_restore_seconds" "Restoring the state of one task from its changelog.";

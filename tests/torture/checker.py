@@ -30,7 +30,7 @@ class Tail:
         name = router.prefix + base
         self.partitions = list(self.consumer.list_topics(name, timeout=20).topics[name].partitions)
         self.consumer.assign([TopicPartition(name, partition, 0) for partition in self.partitions])
-        self.open = set(self.partitions)
+        self.open, self.ended = set(self.partitions), set()
 
     def catch_up(self, seconds=60):
         """All records up to the present end: [(message, record)]."""
@@ -40,13 +40,14 @@ class Tail:
             message = self.consumer.poll(0.2)
             if message is None:
                 # An end that was told before is not told again while nothing arrives.
-                if time.time() - quiet > 0.5:
+                if time.time() - quiet > 0.5 and self.open <= self.ended:
                     break
                 continue
             quiet = time.time()
             if message.error():
                 if message.error().code() == KafkaError._PARTITION_EOF:
                     self.open.discard(message.partition())
+                    self.ended.add(message.partition())
                 continue
             value = message.value()
             self.records.append((message, value if self.raw or value is None else decode(self.base, value)))

@@ -12,8 +12,6 @@ use super::errors::{Meaning, code_of, configuration, meaning};
 use super::properties::{self, Role};
 use crate::io::failpoint;
 use crate::io::log::{LogError, Output, TopicPartition, Txn, Written};
-use crate::telemetry;
-use metrics::histogram;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -291,12 +289,12 @@ impl Worker {
         let Job { txn, metadata, end, deadline, .. } = job;
         let deadline = *deadline;
         self.producer.begin_transaction().map_err(|e| broken(&e))?;
-        let mut lap = Lap(Instant::now());
+        let begun = Instant::now();
         failpoint::pass("before-produce");
         let slots = self.produce(&txn.outputs, deadline)?;
         // Offsets that are sent while records are still on their way collide with them at the coordinator: waiting here is faster.
         self.settle_deliveries(deadline)?;
-        lap.end("records");
+        let delivered = Instant::now();
         failpoint::pass("after-produce");
         if let Some(metadata) = metadata {
             let mut offsets = TopicPartitionList::with_capacity(txn.input_offsets.len());
@@ -305,9 +303,9 @@ impl Worker {
                 offsets.add_partition_offset(&at.topic, at.partition, offset).map_err(|e| broken(&e))?;
             }
             self.producer.send_offsets_to_transaction(&offsets, metadata, left(deadline)).map_err(|e| broken(&e))?;
-            lap.end("offsets");
             failpoint::pass("after-offsets");
         }
+        let sent = Instant::now();
         failpoint::pass("before-commit");
         let outcome = match end {
             End::Commit => self.producer.commit_transaction(left(deadline)),
@@ -317,7 +315,8 @@ impl Worker {
             let requires_abort = matches!(&error, KafkaError::Transaction(e) if e.txn_requires_abort());
             Broken { indefinite: !requires_abort, ..broken(&error) }
         })?;
-        lap.end("end");
+        let (records_us, offsets_us) = ((delivered - begun).as_micros() as u64, (sent - delivered).as_micros() as u64);
+        tracing::trace!(records_us, offsets_us, end_us = sent.elapsed().as_micros() as u64, "transaction");
         failpoint::pass("after-commit");
         let tally = lock(&self.producer.context().role.0);
         Ok(slots.into_iter().map(|(at, slot)| (at, tally.written[slot])).collect())
@@ -405,38 +404,6 @@ impl Worker {
             tracing::debug!(instance = %self.instance, "a failed transaction was not aborted by its own producer: {error}");
         }
     }
-}
-
-/// Tells how long a step took, since the one before it ended.
-struct Lap(Instant);
-
-impl Lap {
-    fn end(&mut self, step: &'static str) {
-        let now = Instant::now();
-        histogram!(telemetry::TRANSACTION_SECONDS, "step" => step).record((now - self.0).as_secs_f64());
-        self.0 = now;
-    }
-}
-
-/// The slot of each partition that was given by number, and the opaque of each record. Records of one partition come in runs.
-fn slots_of(outputs: &[Output]) -> (HashMap<TopicPartition, usize>, Vec<usize>) {
-    let mut slots: HashMap<TopicPartition, usize> = HashMap::new();
-    let mut last: Option<(&Output, usize)> = None;
-    let opaque = |output| {
-        let &Output { ref topic, partition: Some(partition), .. } = output else { return 0 };
-        if let Some((before, opaque)) = last
-            && before.partition == Some(partition)
-            && Arc::ptr_eq(&before.topic, topic)
-        {
-            return opaque;
-        }
-        let next = slots.len();
-        let opaque = 1 + *slots.entry(TopicPartition { topic: Arc::clone(topic), partition }).or_insert(next);
-        last = Some((output, opaque));
-        opaque
-    };
-    let opaques = outputs.iter().map(opaque).collect();
-    (slots, opaques)
 }
 
 fn left(deadline: Instant) -> Duration {
