@@ -406,6 +406,27 @@ impl Worker {
     }
 }
 
+/// The slot of each partition that was given by number, and the opaque of each record. Records of one partition come in runs.
+fn slots_of(outputs: &[Output]) -> (HashMap<TopicPartition, usize>, Vec<usize>) {
+    let mut slots: HashMap<TopicPartition, usize> = HashMap::new();
+    let mut last: Option<(&Output, usize)> = None;
+    let opaque = |output| {
+        let &Output { ref topic, partition: Some(partition), .. } = output else { return 0 };
+        if let Some((before, opaque)) = last
+            && before.partition == Some(partition)
+            && Arc::ptr_eq(&before.topic, topic)
+        {
+            return opaque;
+        }
+        let next = slots.len();
+        let opaque = 1 + *slots.entry(TopicPartition { topic: Arc::clone(topic), partition }).or_insert(next);
+        last = Some((output, opaque));
+        opaque
+    };
+    let opaques = outputs.iter().map(opaque).collect();
+    (slots, opaques)
+}
+
 fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }
