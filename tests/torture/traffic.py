@@ -1,7 +1,7 @@
 """Seeded, made-up payments on the three inputs, and the truth about them.
 
 Owns what is sent and what is known of it: every request, every attempt with what came of it, the place of every bad record. Event
-time is the traffic's own: it begins forty minutes ago and never falls behind the wall, so that an engine which lets silence pass
+time is the traffic's own: it begins an hour ago and never falls behind the wall, so that an engine which lets silence pass
 by the wall's time has no reason to call an answered attempt silent. Never reads what the router writes.
 
 Kinds of attempts: `answered` (its outcome comes in time, before or after the attempt's own record), `lost` (no outcome ever),
@@ -20,7 +20,7 @@ from router import PROJECT, encode  # noqa: E402
 
 INPUTS = ("payment.attempts", "payment.outcomes", "routing.requests")
 PSPS = ("worldpay", "mit", "elavon")
-DEADLINE_MS, OUTCOME_WAIT_MS, LATENESS_MS = 30_000, 900_000, 5_000
+DEADLINE_MS, OUTCOME_WAIT_MS, LATENESS_MS = 30_000, 1_500_000, 5_000
 SETTINGS = f"""
 [engine]
 attempt_deadline_ms = {DEADLINE_MS}
@@ -38,7 +38,7 @@ ENDS = ((60, "APPROVED", None), (14, "DECLINED", "51"), (8, "DECLINED", "54"), (
         (3, "TIMEOUT", "timeout"))
 CUSTOMERS = 60
 # From the first event to the last, so that a late outcome is still waited for and nothing lies in the future.
-RUN_MS_MAX = OUTCOME_WAIT_MS + 20 * 60_000
+RUN_MS_MAX = OUTCOME_WAIT_MS + 30 * 60_000
 PARTITIONS = 4
 
 
@@ -54,7 +54,7 @@ class Traffic:
         self.router, self.seed, self.dice = router, seed, random.Random(seed)
         # One record sent is one record written, also over a broker's restart.
         self.producer = Producer({"bootstrap.servers": router.bootstrap, "enable.idempotence": True, "linger.ms": 2, "message.timeout.ms": 120_000})
-        self.begun, self.at = time.time(), int(time.time() * 1000) - 40 * 60_000
+        self.begun, self.at = time.time(), int(time.time() * 1000) - 60 * 60_000
         self.begun_at = self.at
         self.payments, self.requests, self.attempts = 0, {}, {}
         self.bad, self.ends, self.failed = [], {}, []
