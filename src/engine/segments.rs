@@ -119,7 +119,9 @@ mod tests {
 
     fn set(segments: &[(SegmentKind, &str)]) -> SegmentSet {
         let mut set = SegmentSet::default();
-        segments.iter().for_each(|&(kind, value)| set.push(kind, value));
+        for &(kind, value) in segments {
+            set.push(kind, value);
+        }
         set
     }
 
