@@ -33,7 +33,7 @@ const SEGMENTS_MAX: usize = 7;
 const TEXT_BYTES: usize = 48;
 
 /// What `segments_of` tells, in one allocation: every attempt has one until it is counted, and few are ever taken apart.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SegmentSet {
     /// The values, one behind the other.
     text: String,

@@ -18,7 +18,7 @@ pub(super) struct Deltas(HashMap<Group, Tally>);
 /// By segment and start of the tile.
 pub(super) type BySegment = BTreeMap<(Segment, EpochMs), Tally>;
 
-#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(PartialEq, Eq, Hash)]
 struct Group {
     segments: SegmentSet,
     tile_start: EpochMs,
@@ -41,10 +41,8 @@ impl Deltas {
     /// What was counted, in an order that depends on nothing but the results; nothing is left.
     pub(super) fn take(&mut self) -> BTreeMap<PspId, BySegment> {
         let mut deltas: BTreeMap<PspId, BySegment> = BTreeMap::new();
-        // Which codes are kept where there are too many depends on the order.
-        let mut groups: Vec<(Group, Tally)> = self.0.drain().collect();
-        groups.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
-        for (group, tally) in groups {
+        // Sums do not depend on the order in which they are made, bounded codes included.
+        for (group, tally) in self.0.drain() {
             let by_segment = deltas.entry(group.psp_id).or_default();
             for segment in group.segments.iter().map(SegmentRef::to_segment) {
                 let sum = by_segment.entry((segment, group.tile_start)).or_default();

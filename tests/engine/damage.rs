@@ -163,11 +163,7 @@ fn files_that_go_bad_under_a_running_router_end_it_with_the_remedy() {
 
 #[test]
 fn a_changelog_that_is_another_than_it_was_is_not_built_on() {
-    let mut world = World::new();
-    let mut engine = world.engine();
-    world.traffic(40);
-    engine.drain().unwrap();
-    engine.close().unwrap();
+    let mut world = World::after(40);
     let open = || StateStore::open(&world.state_dir()).unwrap();
     let known = |store: &StateStore| {
         let shards = StoreName::ALL.into_iter().flat_map(|name| {

@@ -259,11 +259,7 @@ fn silence_counts_when_event_time_has_passed_the_deadline() {
 #[test]
 fn the_same_events_give_the_same_decisions() {
     let run = || {
-        let mut world = World::new();
-        let mut engine = world.engine();
-        world.traffic(150);
-        engine.drain().unwrap();
-        engine.close().unwrap();
+        let world = World::after(150);
         let mut decisions = world.read::<RoutingDecision>();
         // How long it took is measured, not decided.
         for decision in &mut decisions {
@@ -276,11 +272,7 @@ fn the_same_events_give_the_same_decisions() {
 
 #[test]
 fn state_that_is_not_what_its_changelog_says_is_told() {
-    let mut world = World::new();
-    let mut engine = world.engine();
-    world.traffic(40);
-    engine.drain().unwrap();
-    engine.close().unwrap();
+    let world = World::after(40);
     let names = TopicNames::new(PREFIX);
     let store = StateStore::open(&world.dir.path().join("state")).unwrap();
     let check = || check_state(&store, &*world.log, &names).unwrap();
@@ -315,11 +307,7 @@ fn state_that_is_not_what_its_changelog_says_is_told() {
 
 #[test]
 fn state_of_another_system_on_the_same_log_is_void() {
-    let mut world = World::new();
-    let mut engine = world.engine();
-    world.traffic(10);
-    engine.drain().unwrap();
-    engine.close().unwrap();
+    let world = World::after(10);
     let store = StateStore::open(&world.dir.path().join("state")).unwrap();
     let reports = check_state(&store, &*world.log, &TopicNames::new("other.")).unwrap();
     assert!(

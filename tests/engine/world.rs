@@ -36,6 +36,16 @@ impl World {
         Self { dir, log, codec: Codec::from_ids().unwrap(), now: T0, sent: 0 }
     }
 
+    /// One in which an engine took the traffic of so many payments, and was closed.
+    pub(crate) fn after(payments: usize) -> Self {
+        let mut world = Self::new();
+        let mut engine = world.engine();
+        world.traffic(payments);
+        engine.drain().unwrap();
+        engine.close().unwrap();
+        world
+    }
+
     /// An engine on this world's log and state. Dropping it without `close` is a crash.
     pub(crate) fn engine(&self) -> Engine {
         self.engine_with(&[])

@@ -14,9 +14,10 @@
 //!
 //! # Memory
 //! A segment without results takes 6 KiB: 246 pointers and three dense latency totals of 114 buckets. A tile with results adds
-//! 112 bytes, 16 for each distinct latency bucket (114 at most), and in the 10 s ring 24 and the text for each failure code (9 at most); growing
-//! vectors may hold twice that. The last tile that left a ring is kept and becomes the next one, so that counting a result allocates nothing
-//! once a segment has been busy for as long as its windows last (`tests/allocations.rs`). A busy segment with 40 latency buckets in every tile comes to 200 to 300 KiB, the most possible is 1 MiB.
+//! 112 bytes, 16 for each distinct latency bucket (114 at most), and in the 10 s ring 24 and the text for each failure code (9 at most);
+//! growing vectors may hold twice that. The last tile that left a ring is kept and becomes the next one, so that counting a result
+//! allocates nothing once a segment has been busy for as long as its windows last (`tests/allocations.rs`). A busy segment with 40
+//! latency buckets in every tile comes to 200 to 300 KiB, the most possible is 1 MiB.
 
 pub mod latency;
 pub mod tally;
