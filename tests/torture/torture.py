@@ -66,7 +66,7 @@ def main():
     parser.add_argument("names", nargs="*")
     parser.add_argument("--cycles", type=int, default=0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     known = cases()
     names = options.names or list(known)
     if unknown := set(names) - set(known):
