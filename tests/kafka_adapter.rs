@@ -16,7 +16,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use smartrouter::io::log::kafka::{KafkaLog, KafkaOptions};
 use smartrouter::io::log::{
-    EventLog, GroupMember, LogError, Output, Polled, Position, TopicDescription, TopicPartition, Txn, Written,
+    Ends, EventLog, GroupMember, LogError, Output, Polled, Position, TopicDescription, TopicPartition, Txn, Written,
 };
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -183,11 +183,25 @@ fn an_open_transaction_hides_what_lies_behind_it_until_its_owner_comes_back() {
 
     let mut reader = case.log.reader().expect("reader");
     assert_eq!(reader.bounds(&to).expect("bounds"), (0, 1), "the end is the last stable offset");
+    let ends = reader.ends(std::slice::from_ref(&to)).expect("ends");
+    assert_eq!(ends, [(to.clone(), Ends { settled: 1, written: 3 })].into());
     assert_eq!(case.values(&to), ["before"]);
-    let unanswered = KafkaOptions { bootstrap: case.bootstrap.clone(), answer_timeout_ms: 500, ..KafkaOptions::default() };
+    let unanswered = KafkaOptions {
+        bootstrap: case.bootstrap.clone(),
+        answer_timeout_ms: 500,
+        transaction_timeout_ms: 2_000,
+        commit_watchdog_ms: 1_000,
+        ..KafkaOptions::default()
+    };
     let unanswered = KafkaLog::connect(unanswered).expect("connect");
     let offsets = unanswered.group_offsets(&group, std::slice::from_ref(&from));
     assert!(matches!(offsets, Err(LogError::Unavailable(_))), "offsets of an open transaction are no answer: {offsets:?}");
+
+    let mut another = unanswered.member(&group, "b", std::slice::from_ref(&input)).expect("join");
+    let offsets = another.committed(std::slice::from_ref(&from));
+    let Err(LogError::Hanging(hanging)) = offsets else { panic!("whose offsets hang? {offsets:?}") };
+    assert!(hanging.len() == 1 && &*hanging[0].0.topic == "__consumer_offsets" && hanging[0].1 > 0, "{hanging:?}");
+    another.close().expect("close");
 
     let mut member = case.join(&group, "a", std::slice::from_ref(&input), 1);
     assert_eq!(member.committed(std::slice::from_ref(&from)).expect("committed")[&from], None, "the offset went with it");

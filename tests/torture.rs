@@ -32,6 +32,7 @@ cases::cases! { run:
     disk_full
     network_in_short
     zombies_asleep_in_a_commit_in_short
+    hanging_transaction
     zombies_coming_and_going_in_short
 }
 

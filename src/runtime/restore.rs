@@ -4,7 +4,8 @@
 //! to another log or another format, or lies ahead of its changelog, or when the last record that it knows is not there any more; where
 //! the changelog cannot make up for it (records were deleted from it, or the number of partitions changed), or holds another record in
 //! that place, nothing is started. As a prefix of a log that matches in its last record matches in all, a topic that was deleted and
-//! made anew is noticed, also when it has grown beyond the local position. Reads changelogs, writes the store, and never processes an event.
+//! made anew is noticed, also when it has grown beyond the local position. Nothing goes on either while a transaction is open that was
+//! begun before: its producer's next one would end it as well, and make visible what was aborted. Reads changelogs, writes the store, and never processes an event.
 
 use super::TaskError;
 use super::entity_cache::FORMAT;
@@ -13,7 +14,7 @@ use crate::io::log::{EventLog, LogError, Polled, Position, Reader, Record, Topic
 use crate::io::store::{LastRecord, Shard, ShardPosition, StateBatch, StateStore, StoreError, fingerprint};
 use crate::io::topics::TopicNames;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The changelog of each shard.
 pub(super) type Changelogs = BTreeMap<TopicPartition, Shard>;
@@ -23,8 +24,12 @@ pub(super) struct Restore {
     log_id: String,
     /// What is not yet restored.
     waiting: BTreeMap<TopicPartition, Changelog>,
+    /// How far transactions have to be settled in partitions that are only written to.
+    unsettled: BTreeMap<TopicPartition, i64>,
     polled: Vec<Polled>,
     applied: u64,
+    /// When it came nearer to its end.
+    progressed: Instant,
 }
 
 /// How far one changelog is read.
@@ -57,6 +62,8 @@ enum Met {
 
 /// Records of one turn: bounds how long the group waits for its poll, and the size of a batch.
 const RECORDS_PER_TURN: usize = 5_000;
+/// Longer than a transaction takes whose owner died (`kafka.transaction_timeout_ms`, unless it is set higher).
+const HANGS_AFTER: Duration = Duration::from_secs(30);
 
 /// What a shard's local content is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,17 +84,23 @@ pub(super) fn log_id_of(log: &dyn EventLog, names: &TopicNames) -> Result<String
 }
 
 impl Restore {
-    /// `partitions`: how many the changelog topic of each shard has.
+    /// `partitions`: how many the changelog topic of each shard has. `outputs`: where former transactions have to be settled besides.
     pub(super) fn begin(
         store: &StateStore,
         mut reader: Box<dyn Reader>,
         log_id: &str,
         changelogs: Changelogs,
         partitions: &BTreeMap<Shard, i32>,
+        outputs: &[TopicPartition],
     ) -> Result<Self, TaskError> {
+        let read: Vec<TopicPartition> = changelogs.keys().cloned().collect();
+        let ends = reader.ends(&read)?;
+        let mut unsettled = reader.ends(outputs)?;
+        unsettled.retain(|_, ends| ends.settled < ends.written);
         let mut waiting = BTreeMap::new();
         for (at, shard) in changelogs {
-            let (first, end) = (reader.bounds(&at)?.0, reader.written_end(&at)?);
+            let first = reader.bounds(&at)?.0;
+            let end = ends.get(&at).map_or(first, |ends| ends.written);
             let partitions = partitions.get(&shard).copied().unwrap_or_default();
             let expected =
                 ShardPosition { log_id: log_id.to_owned(), partitions, format: FORMAT, changelog_offset: 0, last: None };
@@ -105,7 +118,9 @@ impl Restore {
             }
             waiting.insert(at, changelog);
         }
-        let mut restore = Self { reader, log_id: log_id.to_owned(), waiting, polled: Vec::new(), applied: 0 };
+        let unsettled = unsettled.into_iter().map(|(at, ends)| (at, ends.written)).collect();
+        let (log_id, progressed) = (log_id.to_owned(), Instant::now());
+        let mut restore = Self { reader, log_id, waiting, unsettled, polled: Vec::new(), applied: 0, progressed };
         restore.read()?;
         Ok(restore)
     }
@@ -120,6 +135,9 @@ impl Restore {
     pub(super) fn turn(&mut self, store: &StateStore, timeout: Duration) -> Result<bool, TaskError> {
         self.polled.clear();
         self.reader.poll(&mut self.polled, RECORDS_PER_TURN, timeout)?;
+        if !self.polled.is_empty() {
+            self.progressed = Instant::now();
+        }
         let mut batch = StateBatch::default();
         let (mut done, mut gone) = (Vec::new(), BTreeSet::new());
         let mut moved: BTreeMap<&TopicPartition, Option<&Record>> = BTreeMap::new();
@@ -160,7 +178,37 @@ impl Restore {
             self.waiting.remove(&at);
         }
         self.begin_again(store, &gone)?;
-        Ok(self.waiting.is_empty())
+        if self.waiting.is_empty() {
+            self.settle()?;
+        }
+        self.check_progress()?;
+        Ok(self.waiting.is_empty() && self.unsettled.is_empty())
+    }
+
+    fn settle(&mut self) -> Result<(), LogError> {
+        let open: Vec<TopicPartition> = self.unsettled.keys().cloned().collect();
+        let ends = self.reader.ends(&open)?;
+        self.unsettled.retain(|at, written| ends.get(at).is_none_or(|ends| ends.settled < *written));
+        if self.unsettled.len() < open.len() {
+            self.progressed = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Names the transactions that it waits for, when it waits longer than any should take.
+    fn check_progress(&mut self) -> Result<(), LogError> {
+        if self.progressed.elapsed() < HANGS_AFTER {
+            return Ok(());
+        }
+        self.progressed = Instant::now();
+        let waits: BTreeSet<&TopicPartition> = self.waiting.keys().chain(self.unsettled.keys()).collect();
+        let waits: Vec<TopicPartition> = waits.into_iter().cloned().collect();
+        let mut ends = self.reader.ends(&waits)?;
+        ends.retain(|_, ends| ends.settled < ends.written);
+        if ends.is_empty() {
+            return Ok(());
+        }
+        Err(LogError::Hanging(ends.into_iter().map(|(at, ends)| (at, ends.settled)).collect()))
     }
 
     /// From their beginnings: what the local state was built on is not all there.

@@ -55,6 +55,8 @@ struct Group {
     /// Whether the consumer group has ever answered with an assignment, be it an empty one.
     assigned: bool,
     tasks: BTreeMap<String, TaskState>,
+    /// Why it had to begin again, until it works.
+    failure: Option<String>,
 }
 
 /// What `/readyz` and `/livez` answer.
@@ -82,7 +84,9 @@ impl Status {
 
     /// Announces a task group: until its first assignment the instance is not ready.
     pub fn add_group(&self, group: &str) {
-        self.lock().groups.insert(group.to_owned(), Group { turned: Instant::now(), assigned: false, tasks: BTreeMap::new() });
+        self.lock()
+            .groups
+            .insert(group.to_owned(), Group { turned: Instant::now(), assigned: false, tasks: BTreeMap::new(), failure: None });
     }
 
     /// A task group has ended in order.
@@ -103,8 +107,16 @@ impl Status {
         });
     }
 
+    /// A group drops its work and begins again from the last commit.
+    pub fn failed(&self, group: &str, why: String) {
+        self.with_group(group, |it| it.failure = Some(why));
+    }
+
     pub fn set_task(&self, group: &str, task: &str, state: TaskState) {
         self.with_group(group, |it| {
+            if state == TaskState::Running {
+                it.failure = None;
+            }
             it.tasks.insert(task.to_owned(), state);
         });
     }
@@ -169,6 +181,9 @@ fn waiting_reasons(inner: &Inner) -> Vec<String> {
     for (name, group) in &inner.groups {
         if !group.assigned {
             reasons.push(format!("{name}: no assignment yet"));
+        }
+        if let Some(why) = &group.failure {
+            reasons.push(format!("{name}: begins again after: {why}"));
         }
         for (task, state) in &group.tasks {
             match state {
@@ -262,6 +277,19 @@ mod tests {
             false,
             "draining",
         );
+    }
+
+    #[test]
+    fn what_made_a_group_begin_again_is_told_until_it_works() {
+        let status = Status::new(PATIENT);
+        status.add_group("tasks-0");
+        running(&status);
+        status.failed("tasks-0", "transactions stay open".to_owned());
+        status.set_task("tasks-0", "stats-1", TaskState::Restoring);
+        let told = status.report().reasons.join("; ");
+        assert!(told.contains("tasks-0: begins again after: transactions stay open") && told.contains("stats-1"), "{told}");
+        status.set_task("tasks-0", "stats-1", TaskState::Running);
+        assert!(status.report().ready, "{:?}", status.report());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::reading::{
     records_of, text, topic, txn, values,
 };
 use bytes::Bytes;
-use smartrouter::io::log::{LogError, Output, Position, Record, TopicPartition};
+use smartrouter::io::log::{Ends, LogError, Output, Position, Record, TopicPartition};
 use std::collections::BTreeMap;
 
 /// Instantiates every case for a maker of `Option<impl TestLog>`; none means: not here, and the maker has said why.
@@ -326,7 +326,10 @@ pub(crate) fn bounds_and_ends_are_told(log: &mut dyn TestLog) {
             "one end, last"
         );
         assert_eq!(reader.bounds(&of).expect("bounds"), (0, end));
+        let ends = reader.ends(std::slice::from_ref(&of)).expect("ends");
+        assert_eq!(ends, [(of.clone(), Ends { settled: end, written: end })].into());
     }
+    assert!(reader.ends(&[]).expect("ends of nothing").is_empty());
     assert_eq!(values(&read_from(log.log(), &of, Position::At(9))), numbers([9, 10]));
     assert_eq!(read_from(log.log(), &of, Position::At(11)), [], "from the end on there is nothing");
 }
@@ -371,6 +374,8 @@ pub(crate) fn a_missing_topic_is_named(log: &mut dyn TestLog) {
     let mut reader = log.log().reader().expect("open a reader");
     check(reader.bounds(&at(&missing, 0)).expect_err("no such topic"), &missing);
     check(reader.bounds(&at(&short, 1)).expect_err("no such partition"), &short);
+    check(reader.ends(&[at(&short, 0), at(&missing, 0)]).expect_err("no such topic"), &missing);
+    check(reader.ends(&[at(&short, 0), at(&short, 1)]).expect_err("no such partition"), &short);
     let mut appender = log.log().appender().expect("open an appender");
     let flushed = appender.append(vec![record(&missing, 0, "lost")]).and_then(|()| appender.flush());
     check(flushed.expect_err("no such topic"), &missing);

@@ -96,6 +96,15 @@ pub enum Position {
     At(i64),
 }
 
+/// Where a partition ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Behind the last record that is committed or aborted, with all before it: as far as readers come.
+    pub settled: i64,
+    /// Behind the last record.
+    pub written: i64,
+}
+
 /// One unit of work: all of it becomes visible, or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Txn {
@@ -140,8 +149,8 @@ pub trait Reader: Send {
     fn poll(&mut self, out: &mut Vec<Polled>, records_max: usize, timeout: Duration) -> Result<(), LogError>;
     /// First offset that is there, and the offset behind the last committed record.
     fn bounds(&mut self, of: &TopicPartition) -> Result<(i64, i64), LogError>;
-    /// The offset behind the last record, committed or not: what lies before it and cannot be read is not settled yet.
-    fn written_end(&mut self, of: &TopicPartition) -> Result<i64, LogError>;
+    /// What lies between the two ends of a partition belongs to transactions that are still open. `of` names each partition once.
+    fn ends(&mut self, of: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Ends>, LogError>;
 }
 
 /// Writes records outside any transaction of a group: for the simulator, replay to Kafka, and re-driving dead letters.
@@ -194,6 +203,13 @@ pub enum LogError {
     /// The log cannot be reached or is busy: try again later.
     #[error("the log does not answer: {0}")]
     Unavailable(String),
+    /// A transaction has an end, and these partitions were not told: Kafka forgets one that has no leader at that moment. Nobody can
+    /// read past it; and the producer's next transaction there would end this one as well, whatever had been decided about it.
+    #[error(
+        "transactions stay open, longer than their time-out. When no instance is at work on them, the brokers lost their ends: see \
+         \"A transaction that hangs\" in README.md, and end them with {}", abort_commands(.0)
+    )]
+    Hanging(Vec<(TopicPartition, i64)>),
     /// A topic or partition that is needed does not exist.
     #[error("no topic {0}: run `smartrouter topics apply --execute`")]
     NoTopic(String),
@@ -208,9 +224,20 @@ pub enum LogError {
     Corrupt(String),
 }
 
+/// `hanging`: each partition with the offset at which the transaction begins there.
+fn abort_commands(hanging: &[(TopicPartition, i64)]) -> String {
+    let command = |(at, offset): &(TopicPartition, i64)| {
+        let TopicPartition { topic, partition } = at;
+        format!(
+            "`kafka-transactions.sh --bootstrap-server HOST:PORT abort --topic {topic} --partition {partition} --start-offset {offset}`"
+        )
+    };
+    hanging.iter().map(command).collect::<Vec<_>>().join(", ")
+}
+
 impl LogError {
     /// Whether trying again later, without a human, may help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Rebalanced(_) | Self::Unsettled(_) | Self::Unavailable(_))
+        matches!(self, Self::Rebalanced(_) | Self::Unsettled(_) | Self::Unavailable(_) | Self::Hanging(_))
     }
 }

@@ -68,6 +68,11 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)
 }
 
+/// Whether this system alone writes to a topic, within transactions.
+pub fn is_output(base: &str) -> bool {
+    !INPUTS.contains(&base) && ![CONTROL_MODELS, CONTROL_RULES, CONTROL_EXPERIMENTS].contains(&base)
+}
+
 /// Where the records of an input go that cannot be taken.
 pub fn dead_letters_of(input: &str) -> String {
     format!("{input}.dlq")

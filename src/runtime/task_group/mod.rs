@@ -118,6 +118,8 @@ pub(super) struct TaskGroup {
     assigned: BTreeSet<TopicPartition>,
     paused: BTreeSet<TopicPartition>,
     restore: Option<Restore>,
+    /// Transactions of a former self may still be open: before a process, or this group after a failure, goes on.
+    is_fresh: bool,
     /// Committed input offsets of the tasks that are being restored.
     starts: Vec<(TopicPartition, Position)>,
     restore_begun: Instant,
@@ -193,6 +195,7 @@ impl TaskGroup {
             assigned: BTreeSet::new(),
             paused: BTreeSet::new(),
             restore: None,
+            is_fresh: true,
             starts: Vec::new(),
             restore_begun: Instant::now(),
             polled: Vec::new(),
@@ -521,11 +524,11 @@ impl TaskGroup {
             TaskError::Panicked => self.blame_panic(),
             _ => {}
         }
-        (self.current, self.working) = (None, None);
-        self.staged_since = None;
+        self.status.failed(&self.name, why.to_string());
+        (self.current, self.working, self.staged_since) = (None, None, None);
         self.round.clear();
         self.records_since_commit = 0;
-        self.restore = None;
+        (self.restore, self.is_fresh) = (None, true);
         for (id, stage) in self.stages.iter_mut().filter(|(_, stage)| !matches!(stage, Stage::Resting(_))) {
             *stage = Stage::Restoring;
             self.status.set_task(&self.name, &id.to_string(), TaskState::Restoring);

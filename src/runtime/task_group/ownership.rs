@@ -78,7 +78,7 @@ impl TaskGroup {
         let (seconds, applied) = (self.restore_begun.elapsed().as_secs_f64(), restore.applied());
         histogram!(telemetry::RESTORE_SECONDS).record(seconds);
         tracing::info!(group = self.name, records = applied, seconds, "state restored");
-        self.restore = None;
+        (self.restore, self.is_fresh) = (None, false);
         failpoint::pass("after-restore");
         self.open_restored()
     }
@@ -102,7 +102,8 @@ impl TaskGroup {
             changelogs.insert(at, shard);
         }
         let reader = self.log.reader()?;
-        self.restore = Some(Restore::begin(&self.shared.store, reader, &self.log_id, changelogs, &partitions)?);
+        let outputs = if self.is_fresh { self.outputs() } else { vec![] };
+        self.restore = Some(Restore::begin(&self.shared.store, reader, &self.log_id, changelogs, &partitions, &outputs)?);
         Ok(())
     }
 
@@ -131,6 +132,13 @@ impl TaskGroup {
         }));
         self.member.start(&starts)?;
         Ok(())
+    }
+
+    /// All partitions that transactions of ours may have written to.
+    fn outputs(&self) -> Vec<TopicPartition> {
+        let ours = |topic: &str| self.shared.topics.base_of(topic).is_some_and(topics::is_output);
+        let ours = self.partitions.iter().filter(|(topic, _)| ours(topic));
+        ours.flat_map(|(topic, &count)| (0..count).map(|partition| TopicPartition::new(topic, partition))).collect()
     }
 
     pub(super) fn changelog_of(&self, shard: Shard) -> TopicPartition {

@@ -2,7 +2,7 @@
 //!
 //! Owns what a member was told (its term, its partitions). Never writes by itself: `ledger` does, under the groups' lock.
 
-use super::super::{Appender, GroupMember, LogError, Output, Polled, Position, Reader, TopicPartition, Txn, Written};
+use super::super::{Appender, Ends, GroupMember, LogError, Output, Polled, Position, Reader, TopicPartition, Txn, Written};
 use super::cursor::{Cursor, Cursors};
 use super::disk::group_key;
 use super::groups::{Seat, Standing};
@@ -236,8 +236,8 @@ impl Reader for EmbeddedReader {
     }
 
     /// A transaction here is one write: nothing is ever unsettled.
-    fn written_end(&mut self, of: &TopicPartition) -> Result<i64, LogError> {
-        Ok(self.bounds(of)?.1)
+    fn ends(&mut self, of: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Ends>, LogError> {
+        of.iter().map(|at| self.bounds(at).map(|(_, end)| (at.clone(), Ends { settled: end, written: end }))).collect()
     }
 }
 

@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 /// One try of a question; between two the connection's errors are read.
 const TRY: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+const OFFSETS: &str = "__consumer_offsets";
 /// Topics of Kafka itself.
-const INTERNAL: [&str; 4] = ["__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"];
+const INTERNAL: [&str; 4] = [OFFSETS, "__transaction_state", "__share_group_state", "__cluster_metadata"];
 
 /// The role of clients that only ask.
 pub(super) struct Asking;
@@ -61,7 +62,7 @@ where
             return Err(refused);
         }
         if start.elapsed() + RETRY_PAUSE >= patience {
-            return Err(reach.unavailable(what));
+            return Err(unavailable(reach, what, &error));
         }
         std::thread::sleep(RETRY_PAUSE);
     }
@@ -89,10 +90,64 @@ pub(super) fn tool(options: &KafkaOptions, reach: &Arc<Reach>) -> Result<Tool, L
     config.create_with_context(Context::new(reach, Asking)).map_err(|e| configuration(&e))
 }
 
-/// The high watermark: a tool's client reads uncommitted.
-pub(super) fn written_end(tool: &Tool, of: &TopicPartition, patience: Duration) -> Result<i64, LogError> {
-    let ask = |timeout| tool.fetch_watermarks(&of.topic, of.partition, timeout);
-    ask_tool(tool, &format!("the end of {of}"), patience, ask).map(|(_, end)| end)
+/// Where partitions end for this client: behind the last stable record for one that reads committed, behind the last one for a tool.
+pub(super) fn ends<R>(
+    client: &BaseConsumer<Context<R>>,
+    of: &[TopicPartition],
+    patience: Duration,
+) -> Result<BTreeMap<TopicPartition, i64>, LogError>
+where
+    R: Send + Sync + 'static,
+    Context<R>: ConsumerContext,
+{
+    if of.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let answer = ask(client, "the ends of partitions", patience, |timeout| {
+        let mut list = TopicPartitionList::with_capacity(of.len());
+        for at in of {
+            // One question for all partitions of a broker; this time means the end.
+            list.add_partition_offset(&at.topic, at.partition, Offset::End)?;
+        }
+        let list = client.offsets_for_times(list, timeout)?;
+        let failed = list.elements().iter().find_map(|element| Some((element.error().err()?, element.topic().to_owned())));
+        match failed {
+            Some((error, topic)) if meaning(code_of(&error)) == Meaning::Missing => Ok(Err(topic)),
+            Some((error, _)) => Err(error),
+            None => Ok(Ok(list)),
+        }
+    })?;
+    let answer = answer.map_err(LogError::NoTopic)?;
+    told_offsets(&answer, of)
+        .map(|(at, offset)| offset.map(|offset| (at, offset)))
+        .collect::<Option<_>>()
+        .ok_or_else(|| LogError::Unavailable("the ends of partitions: an answer without some of them".into()))
+}
+
+/// Where the brokers keep the offsets of a group, by their rule; none when they do not tell.
+pub(super) fn offsets_partition<R>(client: &BaseConsumer<Context<R>>, group: &str, patience: Duration) -> Option<TopicPartition>
+where
+    R: Send + Sync + 'static,
+    Context<R>: ConsumerContext,
+{
+    let metadata = client.fetch_metadata(Some(OFFSETS), patience).ok()?;
+    let count = metadata.topics().first()?.partitions().len();
+    // `String.hashCode` of Java, without its sign.
+    let hash = group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
+    let partition = (hash & i32::MAX).checked_rem(i32::try_from(count).ok()?)?;
+    Some(TopicPartition::new(OFFSETS, partition))
+}
+
+fn told_offsets<'a>(
+    answer: &'a TopicPartitionList,
+    of: &'a [TopicPartition],
+) -> impl Iterator<Item = (TopicPartition, Option<i64>)> + 'a {
+    let told = answer.elements();
+    of.iter().map(move |at| {
+        let element = told.iter().find(|element| element.topic() == &*at.topic && element.partition() == at.partition);
+        let offset = element.and_then(|element| if let Offset::Offset(offset) = element.offset() { Some(offset) } else { None });
+        (at.clone(), offset)
+    })
 }
 
 pub(super) fn cluster_id(tool: &Tool, patience: Duration) -> Result<String, LogError> {
@@ -225,12 +280,7 @@ where
         list.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
         Ok(list)
     })?;
-    let told = answer.elements();
-    let offset = |at: &TopicPartition| {
-        let element = told.iter().find(|element| element.topic() == &*at.topic && element.partition() == at.partition)?;
-        if let Offset::Offset(offset) = element.offset() { Some(offset) } else { None }
-    };
-    Ok(of.iter().map(|at| (at.clone(), offset(at))).collect())
+    Ok(told_offsets(&answer, of).collect())
 }
 
 fn admin_client(log: &KafkaLog) -> Result<AdminClient<Context<Asking>>, LogError> {
@@ -242,10 +292,14 @@ fn failed(log: &KafkaLog, what: &str, error: &KafkaError) -> LogError {
     match meaning(code_of(error)) {
         Meaning::Missing => LogError::NoTopic(what.to_owned()),
         Meaning::Refused | Meaning::Unwritable => LogError::Refused(format!("{what}: {error}")),
-        _ => match log.reach.unavailable(what) {
-            LogError::Unavailable(text) => LogError::Unavailable(format!("{text}: {error}")),
-            refused => refused,
-        },
+        _ => unavailable(&log.reach, what, error),
+    }
+}
+
+fn unavailable(reach: &Reach, what: &str, error: &KafkaError) -> LogError {
+    match reach.unavailable(what) {
+        LogError::Unavailable(text) => LogError::Unavailable(format!("{text}: {error}")),
+        refused => refused,
     }
 }
 

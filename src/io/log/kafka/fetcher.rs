@@ -17,7 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMe
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -245,6 +245,15 @@ impl Fetcher {
     pub(super) fn bounds(&self, at: &TopicPartition) -> Result<(i64, i64), LogError> {
         let ask = |timeout| self.consumer.fetch_watermarks(&at.topic, at.partition, timeout);
         admin::ask(&self.consumer, &at.to_string(), self.answer_timeout, ask)
+    }
+
+    /// The last stable offsets: this client reads committed.
+    pub(super) fn settled_ends(
+        &self,
+        of: &[TopicPartition],
+        patience: Duration,
+    ) -> Result<BTreeMap<TopicPartition, i64>, LogError> {
+        admin::ends(&self.consumer, of, patience)
     }
 
     /// The identity of a client that is in no group.

@@ -23,6 +23,9 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// How long it is asked what the group's offsets wait for.
+const OFFSETS_TRY: Duration = Duration::from_secs(2);
+
 /// Role of the membership's client: it collects what rebalances bring.
 #[derive(Default)]
 pub(super) struct Membership {
@@ -243,6 +246,16 @@ impl Open {
         Ok(())
     }
 
+    /// The transaction that the group's offsets wait for, when it is one.
+    fn hanging_offsets(&self) -> Option<LogError> {
+        let at = admin::offsets_partition(&self.membership, &self.seat.group, OFFSETS_TRY)?;
+        let of = std::slice::from_ref(&at);
+        let settled = *self.fetcher.settled_ends(of, OFFSETS_TRY).ok()?.get(&at)?;
+        let tool = admin::tool(&self.options, &self.producers.reach).ok()?;
+        let written = *admin::ends(&tool, of, OFFSETS_TRY).ok()?.get(&at)?;
+        (settled < written).then(|| LogError::Hanging(vec![(at, settled)]))
+    }
+
     fn check_fenced(&self) -> Result<(), LogError> {
         if self.fenced {
             return Err(LogError::Fenced { instance: String::new(), detail: "this member was fenced before".into() });
@@ -297,7 +310,7 @@ impl GroupMember for KafkaMember {
         let open = self.open_mut()?;
         // A former owner that died leaves a transaction that the coordinator ends only at its time-out.
         let patience = open.options.answer_timeout() + Duration::from_millis(open.options.transaction_timeout_ms.into());
-        admin::committed(&open.membership, of, patience)
+        admin::committed(&open.membership, of, patience).map_err(|error| open.hanging_offsets().unwrap_or(error))
     }
 
     fn start(&mut self, from: &[(TopicPartition, Position)]) -> Result<(), LogError> {

@@ -4,7 +4,8 @@ use super::KafkaOptions;
 use super::admin::{self, Tool};
 use super::context::Reach;
 use super::fetcher::{Bell, Fetcher, poll_until};
-use crate::io::log::{LogError, Polled, Position, Reader, TopicPartition};
+use crate::io::log::{Ends, LogError, Polled, Position, Reader, TopicPartition};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,11 +41,18 @@ impl Reader for KafkaReader {
         self.fetcher.bounds(of)
     }
 
-    fn written_end(&mut self, of: &TopicPartition) -> Result<i64, LogError> {
+    fn ends(&mut self, of: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, Ends>, LogError> {
         let tool = match self.tool.take() {
             Some(tool) => tool,
             None => admin::tool(&self.options, &self.reach)?,
         };
-        admin::written_end(self.tool.insert(tool), of, self.options.answer_timeout())
+        let patience = self.options.answer_timeout();
+        // In this order: what is settled now may have been written before.
+        let settled = self.fetcher.settled_ends(of, patience)?;
+        let written = admin::ends(self.tool.insert(tool), of, patience)?;
+        Ok(written
+            .into_iter()
+            .filter_map(|(at, written)| Some((at.clone(), Ends { settled: *settled.get(&at)?, written })))
+            .collect())
     }
 }
