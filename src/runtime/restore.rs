@@ -16,8 +16,8 @@ use crate::io::topics::TopicNames;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// The changelog of each shard.
-pub(super) type Changelogs = BTreeMap<TopicPartition, Shard>;
+/// The changelog of each shard, and how many partitions its topic has.
+pub(super) type Changelogs = BTreeMap<TopicPartition, (Shard, i32)>;
 
 pub(super) struct Restore {
     reader: Box<dyn Reader>,
@@ -84,13 +84,12 @@ pub(super) fn log_id_of(log: &dyn EventLog, names: &TopicNames) -> Result<String
 }
 
 impl Restore {
-    /// `partitions`: how many the changelog topic of each shard has. `outputs`: where former transactions have to be settled besides.
+    /// `outputs`: where former transactions have to be settled besides.
     pub(super) fn begin(
         store: &StateStore,
         mut reader: Box<dyn Reader>,
         log_id: &str,
         changelogs: Changelogs,
-        partitions: &BTreeMap<Shard, i32>,
         outputs: &[TopicPartition],
     ) -> Result<Self, TaskError> {
         let read: Vec<TopicPartition> = changelogs.keys().cloned().collect();
@@ -98,10 +97,9 @@ impl Restore {
         let mut unsettled = reader.ends(outputs)?;
         unsettled.retain(|_, ends| ends.settled < ends.written);
         let mut waiting = BTreeMap::new();
-        for (at, shard) in changelogs {
+        for (at, (shard, partitions)) in changelogs {
             let first = reader.bounds(&at)?.0;
             let end = ends.get(&at).map_or(first, |ends| ends.written);
-            let partitions = partitions.get(&shard).copied().unwrap_or_default();
             let expected =
                 ShardPosition { log_id: log_id.to_owned(), partitions, format: FORMAT, changelog_offset: 0, last: None };
             let local = store.position(shard)?;

@@ -95,15 +95,14 @@ impl TaskGroup {
         let committed = self.member.committed(&inputs)?;
         self.starts = committed.into_iter().map(|(at, offset)| (at, offset.map_or(Position::Beginning, Position::At))).collect();
         let mut changelogs = Changelogs::new();
-        let mut partitions = BTreeMap::new();
         for shard in restoring.iter().flat_map(|id| id.shards()) {
             let at = self.changelog_of(shard);
-            partitions.insert(shard, self.partitions.get(&*at.topic).copied().unwrap_or_default());
-            changelogs.insert(at, shard);
+            let partitions = self.partitions.get(&*at.topic).copied().unwrap_or_default();
+            changelogs.insert(at, (shard, partitions));
         }
         let reader = self.log.reader()?;
         let outputs = if self.is_fresh { self.outputs() } else { vec![] };
-        self.restore = Some(Restore::begin(&self.shared.store, reader, &self.log_id, changelogs, &partitions, &outputs)?);
+        self.restore = Some(Restore::begin(&self.shared.store, reader, &self.log_id, changelogs, &outputs)?);
         Ok(())
     }
 
