@@ -124,18 +124,14 @@ where
         .ok_or_else(|| LogError::Unavailable("the ends of partitions: an answer without some of them".into()))
 }
 
-/// Where the brokers keep the offsets of a group, by their rule; none when they do not tell.
-pub(super) fn offsets_partition<R>(client: &BaseConsumer<Context<R>>, group: &str, patience: Duration) -> Option<TopicPartition>
-where
-    R: Send + Sync + 'static,
-    Context<R>: ConsumerContext,
-{
-    let metadata = client.fetch_metadata(Some(OFFSETS), patience).ok()?;
-    let count = metadata.topics().first()?.partitions().len();
+/// Where the brokers keep the offsets of a group, by their rule.
+pub(super) fn offsets_partition(tool: &Tool, group: &str, patience: Duration) -> Result<TopicPartition, LogError> {
+    let metadata = ask_tool(tool, OFFSETS, patience, |timeout| tool.fetch_metadata(Some(OFFSETS), timeout))?;
+    let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len() as i32);
     // `String.hashCode` of Java, without its sign.
     let hash = group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
-    let partition = (hash & i32::MAX).checked_rem(i32::try_from(count).ok()?)?;
-    Some(TopicPartition::new(OFFSETS, partition))
+    let partition = (hash & i32::MAX).checked_rem(count).ok_or_else(|| LogError::NoTopic(OFFSETS.to_owned()))?;
+    Ok(TopicPartition::new(OFFSETS, partition))
 }
 
 fn told_offsets<'a>(

@@ -23,9 +23,6 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long it is asked what the group's offsets wait for.
-const OFFSETS_TRY: Duration = Duration::from_secs(2);
-
 /// Role of the membership's client: it collects what rebalances bring.
 #[derive(Default)]
 pub(super) struct Membership {
@@ -247,13 +244,15 @@ impl Open {
     }
 
     /// The transaction that the group's offsets wait for, when it is one.
-    fn hanging_offsets(&self) -> Option<LogError> {
-        let at = admin::offsets_partition(&self.membership, &self.seat.group, OFFSETS_TRY)?;
+    fn hanging_offsets(&self) -> Result<Option<LogError>, LogError> {
+        let patience = self.options.answer_timeout();
+        let tool = admin::tool(&self.options, &self.producers.reach)?;
+        let at = admin::offsets_partition(&tool, &self.seat.group, patience)?;
         let of = std::slice::from_ref(&at);
-        let settled = *self.fetcher.settled_ends(of, OFFSETS_TRY).ok()?.get(&at)?;
-        let tool = admin::tool(&self.options, &self.producers.reach).ok()?;
-        let written = *admin::ends(&tool, of, OFFSETS_TRY).ok()?.get(&at)?;
-        (settled < written).then(|| LogError::Hanging(vec![(at, settled)]))
+        let settled = self.fetcher.settled_ends(of, patience)?;
+        let written = admin::ends(&tool, of, patience)?;
+        let offset = settled.get(&at).copied().filter(|settled| written.get(&at).is_some_and(|written| settled < written));
+        Ok(offset.map(|offset| LogError::Hanging(vec![(at, offset)])))
     }
 
     fn check_fenced(&self) -> Result<(), LogError> {
@@ -310,7 +309,13 @@ impl GroupMember for KafkaMember {
         let open = self.open_mut()?;
         // A former owner that died leaves a transaction that the coordinator ends only at its time-out.
         let patience = open.options.answer_timeout() + Duration::from_millis(open.options.transaction_timeout_ms.into());
-        admin::committed(&open.membership, of, patience).map_err(|error| open.hanging_offsets().unwrap_or(error))
+        admin::committed(&open.membership, of, patience).map_err(|error| match open.hanging_offsets() {
+            Ok(hanging) => hanging.unwrap_or(error),
+            Err(unknown) => {
+                tracing::info!("what the group's offsets wait for is not known: {unknown}");
+                error
+            }
+        })
     }
 
     fn start(&mut self, from: &[(TopicPartition, Position)]) -> Result<(), LogError> {
