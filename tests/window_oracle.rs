@@ -14,7 +14,7 @@ use smartrouter::domain::learning::{SegmentTally, StatsDelta, Tally};
 use smartrouter::domain::psp::{Segment, SegmentKind, WindowStats, Windows};
 use smartrouter::engine::codes::Verdict;
 use smartrouter::engine::psp::{PspBook, StatsEffects};
-use smartrouter::engine::settings::{EngineSettings, HealthSettings};
+use smartrouter::engine::settings::{DetectorKind, EngineSettings, HealthSettings, SequentialSettings};
 use smartrouter::engine::window::{Added, RINGS, RingSpec, SegmentWindows, TILE_MS, latency};
 use std::collections::BTreeMap;
 
@@ -166,6 +166,7 @@ fn steps() -> impl Strategy<Value = Step> {
 
 fn health() -> HealthSettings {
     HealthSettings {
+        detectors: vec![DetectorKind::FailureRate, DetectorKind::Failures, DetectorKind::Declines, DetectorKind::Latency],
         window_ms: 5 * MINUTE_MS,
         volume_min: 2,
         degraded_rate: 0.2,
@@ -173,9 +174,32 @@ fn health() -> HealthSettings {
         recovered_rate: 0.1,
         dwell_ms: MINUTE_MS,
         hold_ms: 2 * MINUTE_MS,
+        hold_ms_max: 2 * MINUTE_MS,
+        relapse_ms: 0,
         sample_rate: 0.02,
         wins_to_restore: 2,
+        ramp: Vec::new(),
         publish_interval_ms: 1000,
+        sequential: sequential(),
+    }
+}
+
+fn sequential() -> SequentialSettings {
+    SequentialSettings {
+        results_per_false_alarm: 100_000.0,
+        false_alarms_per_day: 0.03,
+        failures_min: 5,
+        failure_prior: 0.02,
+        decline_prior: 0.2,
+        prior_results: 100.0,
+        results_min: 300.0,
+        margin: 2.0,
+        failure_floor: 0.01,
+        decline_floor: 0.05,
+        slow_floor: 0.05,
+        slow_factor: 1.5,
+        declines_take_down: false,
+        slow_takes_down: false,
     }
 }
 
@@ -385,8 +409,8 @@ fn only_touched_tiles_are_drained() {
     assert_eq!(drained_by(START + HOUR_MS - MINUTE_MS), 2, "a tile each in ALL and in the brand");
     assert_eq!(
         drained_by(START + HOUR_MS),
-        1 + 2 * 3,
-        "the clock, and in both the tile, and a minute and a quarter that are left behind"
+        1 + 2 * (3 + 1),
+        "the clock, and in both the tile, a minute and a quarter that are left behind, and what is expected of the new quarter"
     );
     assert_eq!(drained_by(START + HOUR_MS), 2);
 }

@@ -5,7 +5,7 @@ use super::print::Entry;
 use super::problem::Problem;
 use crate::domain::PspId;
 use crate::domain::psp::SegmentKind;
-use crate::engine::settings::{BinRange, Conditions, ErrorCode, Fee, Merchant, Psp, Settings, StaticRule};
+use crate::engine::settings::{BinRange, Conditions, ErrorCode, Fee, Merchant, Psp, SequentialSettings, Settings, StaticRule};
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Display};
 
@@ -180,10 +180,42 @@ impl Checker<'_> {
         self.require(health.recovered_rate < health.degraded_rate, "health.recovered_rate", health.recovered_rate, says);
         self.within("health.dwell_ms", health.dwell_ms, 0, DAY_MS);
         self.within("health.hold_ms", health.hold_ms, 1_000, DAY_MS);
+        self.within("health.hold_ms_max", health.hold_ms_max, 1_000, DAY_MS);
+        let says = ("is below health.hold_ms", "give at least health.hold_ms");
+        self.require(health.hold_ms_max >= health.hold_ms, "health.hold_ms_max", health.hold_ms_max, says);
+        self.within("health.relapse_ms", health.relapse_ms, 0, DAY_MS);
+        let says = ("is empty: nothing would ever be noticed", "list at least FAILURE_RATE");
+        self.require(!health.detectors.is_empty(), "health.detectors", "[]", says);
+        self.distinct("health.detectors", health.detectors.iter().map(|kind| kind.as_str()));
+        let rising = health.ramp.windows(2).all(|pair| pair[0] < pair[1]);
+        let shares = health.ramp.iter().all(|share| *share > 0.0 && *share <= 1.0);
+        let says = ("is no ramp", "give shares above 0, at most 1, each above the one before");
+        self.require(rising && shares, "health.ramp", format!("{:?}", health.ramp), says);
+        self.sequential(&health.sequential);
         let says = ("would never let a PSP recover, or is no share", "give more than 0, at most 1");
         self.require(health.sample_rate > 0.0 && health.sample_rate <= 1.0, "health.sample_rate", health.sample_rate, says);
         self.within("health.wins_to_restore", health.wins_to_restore, 1, 100_000);
         self.within("health.publish_interval_ms", health.publish_interval_ms, 10, 10 * MINUTE_MS);
+    }
+
+    fn sequential(&mut self, tests: &SequentialSettings) {
+        let key = |name: &str| format!("health.sequential.{name}");
+        self.within(&key("results_per_false_alarm"), tests.results_per_false_alarm, 100.0, 1e12);
+        self.within(&key("false_alarms_per_day"), tests.false_alarms_per_day, 1e-6, 1_000.0);
+        self.within(&key("failures_min"), tests.failures_min, 1, 1_000_000);
+        self.within(&key("prior_results"), tests.prior_results, 0.0, 1_000_000.0);
+        self.within(&key("results_min"), tests.results_min, 1.0, 1e12);
+        self.within(&key("margin"), tests.margin, 0.0, 100.0);
+        self.within(&key("slow_factor"), tests.slow_factor, 1.0, 1_000.0);
+        for (name, share) in [
+            ("failure_prior", tests.failure_prior),
+            ("decline_prior", tests.decline_prior),
+            ("failure_floor", tests.failure_floor),
+            ("decline_floor", tests.decline_floor),
+            ("slow_floor", tests.slow_floor),
+        ] {
+            self.within(&key(name), share, 0.001, 0.9);
+        }
     }
 
     fn policy(&mut self, settings: &Settings) {

@@ -56,10 +56,37 @@ pub struct EngineSettings {
     pub psps_max: usize,
 }
 
-/// The seed rule: failure rate over a sliding window, with a minimum volume.
+/// What may call a segment degraded or down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum DetectorKind {
+    /// The seed rule: technical failure rate over a sliding window, with a minimum volume.
+    FailureRate,
+    /// Sequential test of technical failures against the segment's own past.
+    Failures,
+    /// The same of declines: may degrade, and take down only when configured.
+    Declines,
+    /// The same of slow answers: likewise.
+    Latency,
+}
+
+impl DetectorKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FailureRate => "FAILURE_RATE",
+            Self::Failures => "FAILURES",
+            Self::Declines => "DECLINES",
+            Self::Latency => "LATENCY",
+        }
+    }
+}
+
+/// When a segment of a PSP is degraded, down, and up again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealthSettings {
+    /// Which detectors are in force; any of them may raise an alarm, all have to be calm to call one off.
+    pub detectors: Vec<DetectorKind>,
     /// Length of the sliding window, a multiple of 10 s, 5 to 15 minutes.
     pub window_ms: i64,
     /// Results in the window below which the rule is silent.
@@ -74,12 +101,48 @@ pub struct HealthSettings {
     pub dwell_ms: i64,
     /// A DOWN segment is tried again (RECOVERING) after this long, and this long after its last failure.
     pub hold_ms: i64,
+    /// The hold doubles with each relapse, up to this.
+    pub hold_ms_max: i64,
+    /// An alarm this soon after a recovery counts as a relapse.
+    pub relapse_ms: i64,
     /// Share of eligible payments that a RECOVERING segment gets as samples.
     pub sample_rate: f64,
-    /// Results without technical failure in a row that bring it UP.
+    /// Results without technical failure in a row that end the sampling, and each step of the ramp.
     pub wins_to_restore: i64,
+    /// Shares of its normal traffic that a segment gets step by step between sampling and UP.
+    pub ramp: Vec<f64>,
     /// `psp.states` of a segment whose windows changed is published at most this often; transitions at once.
     pub publish_interval_ms: i64,
+    pub sequential: SequentialSettings,
+}
+
+/// The sequential tests: how rare false alarms are to be, and what is expected of a segment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SequentialSettings {
+    /// Results of a segment between two false alarms, on average, at least.
+    pub results_per_false_alarm: f64,
+    /// False alarms a day, on average, at most: of one PSP, all its segments taken together.
+    pub false_alarms_per_day: f64,
+    /// Failures below which no test alarms.
+    pub failures_min: i64,
+    /// Failure rates that are assumed of a PSP before anything is known of it.
+    pub failure_prior: f64,
+    pub decline_prior: f64,
+    /// Results that an assumption counts as, and that the PSP's own rate counts as for its segments.
+    pub prior_results: f64,
+    /// Results of a day below which declines and slow answers are not judged.
+    pub results_min: f64,
+    /// Standard errors that are put on top of what is expected.
+    pub margin: f64,
+    /// No less is ever expected.
+    pub failure_floor: f64,
+    pub decline_floor: f64,
+    pub slow_floor: f64,
+    /// An answer is slow when it takes longer than this many times what 95 % of the day's answers took at most.
+    pub slow_factor: f64,
+    pub declines_take_down: bool,
+    pub slow_takes_down: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,8 +5,8 @@ use crate::domain::PspId;
 use crate::domain::payment::{Card, CardType, Initiator, MessageConfig, Payment, PreviousAttempt, RoutingRequest, Status};
 use crate::domain::psp::{Detector, HealthState, PspState, Segment, SegmentKind, WindowStats, Windows};
 use crate::engine::settings::{
-    Blame, Conditions, EngineSettings, ErrorCode, HardRule, HealthSettings, Merchant, PolicySettings, Psp, Ranking,
-    RetrySettings, Settings, Split, StaticRule,
+    Blame, Conditions, DetectorKind, EngineSettings, ErrorCode, HardRule, HealthSettings, Merchant, PolicySettings, Psp, Ranking,
+    RetrySettings, SequentialSettings, Settings, Split, StaticRule,
 };
 use std::collections::BTreeMap;
 
@@ -188,6 +188,25 @@ fn code(code: &str, blame: Blame, retry_after_ms: Option<i64>) -> ErrorCode {
     ErrorCode { code: code.into(), psp: None, category: String::new(), blame, persistent: false, hard_soft: None, retry_after_ms }
 }
 
+fn sequential() -> SequentialSettings {
+    SequentialSettings {
+        results_per_false_alarm: 100_000.0,
+        false_alarms_per_day: 0.03,
+        failures_min: 5,
+        failure_prior: 0.02,
+        decline_prior: 0.2,
+        prior_results: 100.0,
+        results_min: 300.0,
+        margin: 2.0,
+        failure_floor: 0.01,
+        decline_floor: 0.05,
+        slow_floor: 0.05,
+        slow_factor: 1.5,
+        declines_take_down: false,
+        slow_takes_down: false,
+    }
+}
+
 pub(super) fn settings() -> Settings {
     use crate::domain::payment::HardSoft;
     let others = ["VISA", "MASTERCARD"];
@@ -206,6 +225,7 @@ pub(super) fn settings() -> Settings {
             psps_max: 10,
         },
         health: HealthSettings {
+            detectors: vec![DetectorKind::FailureRate],
             window_ms: 600_000,
             volume_min: 20,
             degraded_rate: 0.2,
@@ -213,9 +233,13 @@ pub(super) fn settings() -> Settings {
             recovered_rate: 0.1,
             dwell_ms: 0,
             hold_ms: 0,
+            hold_ms_max: 0,
+            relapse_ms: 0,
             sample_rate: 0.25,
             wins_to_restore: 5,
+            ramp: Vec::new(),
             publish_interval_ms: 1_000,
+            sequential: sequential(),
         },
         policy: PolicySettings {
             ranking: Ranking::WindowedRate,

@@ -1,28 +1,42 @@
-//! What a detector sees in the recent results of a segment, and how bad it finds it.
+//! What the detectors see in the results of a segment, and how bad they find it.
 //!
-//! The port is `Detector`; `FailureRate` is the seed rule. A detector reads counts and settings and keeps nothing, so a reading can be
-//! repeated from the same tiles.
+//! The port is `read`: what a segment's windows and tests hold becomes a `Reading`. A detector keeps nothing here, so a reading can be
+//! repeated from the same state; what the sequential tests remember is `watch`'s.
 
+use super::baseline::Signal;
+use super::watch::Watch;
+use crate::domain::EpochMs;
 use crate::domain::learning::Tally;
-use crate::engine::settings::HealthSettings;
+use crate::engine::settings::{DetectorKind, HealthSettings};
+use DetectorKind::{Declines, FailureRate, Failures, Latency};
 
-pub(super) trait Detector {
-    fn read(&self, evidence: &Tally, health: &HealthSettings) -> Reading;
+/// All that a detector may look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight<'a> {
+    /// The results of the sliding window.
+    pub(super) recent: &'a Tally,
+    pub(super) day: &'a Tally,
+    pub(super) watch: &'a Watch,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Reading {
     pub(super) detector: &'static str,
+    pub(super) signal: Signal,
     /// Results looked at.
     pub(super) n: i64,
     pub(super) failures: i64,
     pub(super) statistic: f64,
     pub(super) degraded_threshold: f64,
     pub(super) down_threshold: f64,
+    /// What the detector expects of the statistic.
+    pub(super) baseline: f64,
+    /// When the evidence began, where the detector knows.
+    pub(super) since: Option<EpochMs>,
     pub(super) level: Level,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
     /// Good enough to call off an alarm.
     Calm,
@@ -32,32 +46,93 @@ pub(super) enum Level {
     Down,
 }
 
-/// The seed rule: the share of results that failed technically and with a persistent code. What an issuer declines is no evidence.
-pub(super) struct FailureRate;
+impl Reading {
+    /// How near it is to an alarm.
+    pub(super) fn strength(&self) -> f64 {
+        self.statistic / self.degraded_threshold.max(f64::MIN_POSITIVE)
+    }
+}
 
-impl Detector for FailureRate {
-    fn read(&self, evidence: &Tally, health: &HealthSettings) -> Reading {
-        let (n, failures) = (evidence.attempts, evidence.persistent);
-        let rate = if n > 0 { failures as f64 / n as f64 } else { 0.0 };
-        // Without a failure there is no alarm, whatever the thresholds say; below the minimum volume a rate says too little.
-        let enough = failures > 0 && n >= health.volume_min;
-        let level = if enough && rate >= health.down_rate {
-            Level::Down
-        } else if enough && rate >= health.degraded_rate {
-            Level::Degraded
-        } else if failures == 0 || rate < health.recovered_rate {
-            Level::Calm
-        } else {
-            Level::Uneasy
-        };
-        Reading {
-            detector: "failure_rate",
-            n,
-            failures,
-            statistic: rate,
-            degraded_threshold: health.degraded_rate,
-            down_threshold: health.down_rate,
-            level,
+/// The worst of what the detectors in force read; of those as bad, the one that is nearest to its next alarm.
+pub(super) fn read(sight: Sight<'_>, health: &HealthSettings) -> Reading {
+    let mut worst = failure_rate(sight, health);
+    if !health.detectors.contains(&FailureRate) {
+        worst.level = Level::Calm;
+    }
+    for &kind in &health.detectors {
+        let Some(reading) = sequential(kind, sight, health) else { continue };
+        if (reading.level, reading.strength()) > (worst.level, worst.strength()) {
+            worst = reading;
         }
     }
+    worst
+}
+
+/// The seed rule: the share of results that failed technically and with a persistent code. What an issuer declines is no evidence.
+fn failure_rate(sight: Sight<'_>, health: &HealthSettings) -> Reading {
+    let (n, failures) = (sight.recent.attempts, sight.recent.persistent);
+    let rate = share(failures, n);
+    // Without a failure there is no alarm, whatever the thresholds say; below the minimum volume a rate says too little.
+    let enough = failures > 0 && n >= health.volume_min;
+    let level = if enough && rate >= health.down_rate {
+        Level::Down
+    } else if enough && rate >= health.degraded_rate {
+        Level::Degraded
+    } else if failures == 0 || rate < health.recovered_rate {
+        Level::Calm
+    } else {
+        Level::Uneasy
+    };
+    Reading {
+        detector: "failure_rate",
+        signal: Signal::Failures,
+        n,
+        failures,
+        statistic: rate,
+        degraded_threshold: health.degraded_rate,
+        down_threshold: health.down_rate,
+        baseline: share(sight.day.persistent, sight.day.attempts),
+        since: None,
+        level,
+    }
+}
+
+/// A sequential test says that something changed; how much since says whether that is degraded or down. It is called off when its sums have
+/// fallen to half of what raised the alarm.
+fn sequential(kind: DetectorKind, sight: Sight<'_>, health: &HealthSettings) -> Option<Reading> {
+    let (signal, detector) = match kind {
+        FailureRate => return None,
+        Failures => (Signal::Failures, "failures"),
+        Declines => (Signal::Declines, "declines"),
+        Latency => (Signal::Slow, "latency"),
+    };
+    let may_take_down = match signal {
+        Signal::Failures => true,
+        Signal::Declines => health.sequential.declines_take_down,
+        Signal::Slow => health.sequential.slow_takes_down,
+    };
+    let finding = sight.watch.finding(signal, health)?;
+    let level = match finding.strength {
+        _ if finding.alarm && may_take_down && finding.rate >= health.down_rate => Level::Down,
+        _ if finding.alarm => Level::Degraded,
+        strength if strength < 0.5 => Level::Calm,
+        _ => Level::Uneasy,
+    };
+    Some(Reading {
+        detector,
+        signal,
+        n: finding.n,
+        failures: finding.failures,
+        statistic: finding.statistic,
+        degraded_threshold: finding.threshold,
+        down_threshold: finding.threshold,
+        // A sum that hovers around zero: what is expected is in its steps.
+        baseline: 0.0,
+        since: finding.alarm.then_some(finding.since),
+        level,
+    })
+}
+
+pub(super) fn share(part: i64, whole: i64) -> f64 {
+    if whole > 0 { part as f64 / whole as f64 } else { 0.0 }
 }

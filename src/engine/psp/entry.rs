@@ -2,20 +2,26 @@
 //!
 //! A key says what an entry is and whose; a tile's key holds its slot, not its time, so that a new tile overwrites the one that left and a
 //! store needs no deletions. Values open with a version. Keys and values are postcard: the order of enum variants and fields
-//! here, in `SegmentKind`, `HealthState`, `OutageCause`, `Tally` and `Machine` is the format, held by a test.
+//! here, in `SegmentKind`, `HealthState`, `OutageCause`, `Tally`, `Machine`, `Baseline` and `SequentialTest` is the format, held by a test.
 
+use super::baseline::Baseline;
 use super::machine::Machine;
+use super::watch::Tests;
 use crate::domain::learning::Tally;
 use crate::domain::psp::Segment;
 use crate::domain::{EpochMs, PspId};
 use crate::engine::window::{RINGS, StoredTile};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use thiserror::Error;
 
 /// First byte of each value. Version 1 also stored those coarser tiles that the finest ones tell: they are passed over.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const VERSIONS_READ: std::ops::RangeInclusive<u8> = 1..=VERSION;
+/// From this version on a machine ends with its step on the ramp and its relapses; before, both are zero.
+const RAMP_SINCE: u8 = 3;
+const BEFORE_THE_RAMP: [u8; 2] = [0, 0];
 
 /// Stored state that cannot be what this version wrote. The operator is to act: remove the state directory, so that the state is
 /// rebuilt from its changelog; should that fail too, the changelog was written by a newer version.
@@ -44,6 +50,8 @@ enum Part {
     Clock,
     Machine(Segment),
     Tile { segment: Segment, ring: u8, slot: u8 },
+    Tests(Segment),
+    Baseline(Segment),
 }
 
 /// An entry that was read back.
@@ -52,6 +60,8 @@ pub(super) enum Entry {
     Clock(EpochMs),
     Machine(Segment, Machine),
     Tile { segment: Segment, ring: usize, start: EpochMs, tally: Tally },
+    Tests(Segment, Tests),
+    Baseline(Segment, Box<Baseline>),
 }
 
 /// Whose entry this is: entries of several PSPs in one store are grouped by this.
@@ -65,6 +75,14 @@ pub(super) fn clock(psp_id: &PspId, now: EpochMs) -> (Vec<u8>, Vec<u8>) {
 
 pub(super) fn machine(psp_id: &PspId, segment: &Segment, machine: &Machine) -> (Vec<u8>, Vec<u8>) {
     encode(psp_id, Part::Machine(segment.clone()), machine)
+}
+
+pub(super) fn tests(psp_id: &PspId, segment: &Segment, tests: &Tests) -> (Vec<u8>, Vec<u8>) {
+    encode(psp_id, Part::Tests(segment.clone()), tests)
+}
+
+pub(super) fn baseline(psp_id: &PspId, segment: &Segment, baseline: &Baseline) -> (Vec<u8>, Vec<u8>) {
+    encode(psp_id, Part::Baseline(segment.clone()), baseline)
 }
 
 pub(super) fn tile(psp_id: &PspId, segment: &Segment, tile: &StoredTile<'_>) -> (Vec<u8>, Vec<u8>) {
@@ -88,15 +106,20 @@ pub(super) fn decode(expected: &PspId, key: &[u8], value: &[u8]) -> Result<Entry
         return Err(CorruptState::OtherPsp { expected: expected.clone(), found: psp_id });
     }
     let corrupt = || CorruptState::Value { psp_id: psp_id.clone(), key: key.to_vec() };
-    match value.split_first() {
-        Some((found, _)) if VERSIONS_READ.contains(found) => {}
+    let value = match value.split_first() {
+        Some((&found, value)) if VERSIONS_READ.contains(&found) => match part {
+            Part::Machine(_) if found < RAMP_SINCE => Cow::Owned([value, &BEFORE_THE_RAMP].concat()),
+            _ => Cow::Borrowed(value),
+        },
         Some((&found, _)) => return Err(CorruptState::Version { psp_id, found }),
         None => return Err(corrupt()),
-    }
-    let value = &value[1..];
+    };
+    let value = value.as_ref();
     Ok(match part {
         Part::Clock => Entry::Clock(parse(value).ok_or_else(corrupt)?),
         Part::Machine(segment) => Entry::Machine(segment, parse(value).ok_or_else(corrupt)?),
+        Part::Tests(segment) => Entry::Tests(segment, parse(value).ok_or_else(corrupt)?),
+        Part::Baseline(segment) => Entry::Baseline(segment, Box::new(parse(value).ok_or_else(corrupt)?)),
         Part::Tile { segment, ring, slot } => {
             let (start, tally): (EpochMs, Tally) = parse(value).ok_or_else(corrupt)?;
             let ring = usize::from(ring);

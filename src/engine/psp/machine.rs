@@ -16,11 +16,11 @@ pub(super) enum Trigger {
     FailuresSoared,
     /// The detector is calm, and the segment has been in its state for `dwell_ms`.
     FailuresFell,
-    /// It has been down for `hold_ms`, and without failures for as long.
+    /// It has been down for its hold, and without failures for as long.
     HoldOver,
-    /// `wins_to_restore` results in a row were no technical failure.
+    /// It has won on every step of its way back.
     Won,
-    /// A result on probation was a technical failure.
+    /// It has failed on its way back.
     Failed,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Machine {
     state: HealthState,
     since: EpochMs,
     version: i64,
-    /// Results without technical failure in a row while RECOVERING.
+    /// While RECOVERING: results without technical failure in a row; on the ramp less `FAILURE_COST` for each failure.
     wins: i64,
     /// The last technical failure while DOWN: somebody else still sends payments there, and they fail.
     failed_at: EpochMs,
@@ -49,7 +49,15 @@ pub(super) struct Machine {
     evidence_from: EpochMs,
     /// From the first transition away from UP to the return.
     outage: Option<Outage>,
+    /// While RECOVERING: 0 is sampling, then the steps of the ramp.
+    step: u32,
+    /// Times it went back to DOWN, or out again soon after it had come back: each doubles the hold.
+    relapses: u32,
 }
+
+/// Wins that a failure on the ramp takes away. A win speaks for a PSP that fails as it should (2 %) against one that fails half the
+/// time with ln(0.98/0.5), a failure against it with ln(0.5/0.02): as much as five wins.
+const FAILURE_COST: i64 = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Outage {
@@ -88,7 +96,7 @@ pub(super) struct Probation {
 
 impl Machine {
     pub(super) fn new(since: EpochMs) -> Self {
-        Self { state: Up, since, version: 0, wins: 0, failed_at: since, evidence_from: 0, outage: None }
+        Self { state: Up, since, version: 0, wins: 0, failed_at: since, evidence_from: 0, outage: None, step: 0, relapses: 0 }
     }
 
     pub(super) fn state(&self) -> HealthState {
@@ -111,21 +119,54 @@ impl Machine {
         self.evidence_from
     }
 
+    /// How far on its way back: 0 is sampling, then the steps of the ramp.
+    pub(super) fn ramp_step(&self) -> usize {
+        self.step as usize
+    }
+
+    /// How long it stays DOWN before it is tried again.
+    fn hold_ms(&self, health: &HealthSettings) -> i64 {
+        let doubled = health.hold_ms.saturating_mul(1_i64 << self.relapses.min(32));
+        doubled.min(health.hold_ms_max).max(health.hold_ms)
+    }
+
+    /// Wins that the present step needs, and those that it began with.
+    fn stake(&self, health: &HealthSettings) -> (i64, i64) {
+        let each = health.wins_to_restore.max(1);
+        let before = each.saturating_mul(i64::from(self.step));
+        (before.saturating_add(each), before)
+    }
+
     /// Forgets the evidence before this moment.
     pub(super) fn start_evidence(&mut self, from: EpochMs) {
         self.evidence_from = from;
     }
 
-    /// Takes note of results that came while RECOVERING or DOWN. Their order is unknown, so one failure spoils them all: it sends the
-    /// segment back (`due`), and a new state begins without wins.
+    /// Takes note of results that came while RECOVERING or DOWN, and goes up the ramp, one step at most. The order of the results is
+    /// unknown: while sampling, one failure spoils them all (`due`); on the ramp they are taken together.
     /// Returns whether it changed anything.
-    pub(super) fn count(&mut self, results: Probation, now: EpochMs) -> bool {
+    pub(super) fn count(&mut self, results: Probation, now: EpochMs, health: &HealthSettings) -> bool {
         match self.state {
-            Recovering if results.wins > 0 => self.wins += results.wins,
+            Recovering if results.wins > 0 || results.failures > 0 => {
+                let cost = if self.step == 0 { 0 } else { results.failures.saturating_mul(FAILURE_COST) };
+                self.wins = self.wins.saturating_add(results.wins).saturating_sub(cost);
+                let (needed, _) = self.stake(health);
+                let clean = self.step > 0 || results.failures == 0;
+                if clean && self.wins >= needed && self.ramp_step() < health.ramp.len() {
+                    // What was won beyond the need is not carried up: the next step is another load.
+                    (self.wins, self.step) = (needed, self.step + 1);
+                }
+            }
             Down if results.failures > 0 => self.failed_at = now,
             HealthState::Unknown | Up | Degraded | Down | Recovering => return false,
         }
         true
+    }
+
+    /// Whether the way back has failed: by any failure while sampling, on the ramp when a whole step's wins are lost.
+    fn failed(&self, results: Probation, health: &HealthSettings) -> bool {
+        let (needed, before) = self.stake(health);
+        if self.step == 0 { results.failures > 0 } else { self.wins <= before - (needed - before) }
     }
 
     /// The transition that is due at `now`, if any.
@@ -138,9 +179,9 @@ impl Machine {
                 Level::Calm if waited(health.dwell_ms) => Trigger::FailuresFell,
                 Level::Calm | Level::Uneasy => return None,
             },
-            Down if waited(health.hold_ms) && now - self.failed_at >= health.hold_ms => Trigger::HoldOver,
-            Recovering if results.failures > 0 => Trigger::Failed,
-            Recovering if self.wins >= health.wins_to_restore.max(1) => Trigger::Won,
+            Down if waited(self.hold_ms(health)) && now - self.failed_at >= self.hold_ms(health) => Trigger::HoldOver,
+            Recovering if self.failed(results, health) => Trigger::Failed,
+            Recovering if self.wins >= self.stake(health).0 => Trigger::Won,
             Down | Recovering => return None,
         };
         let row = TRANSITIONS.iter().find(|(from, when, _)| *from == self.state && *when == trigger);
@@ -149,16 +190,23 @@ impl Machine {
 
     /// Makes a transition at `at` and returns the outage that it belongs to. `seen` is what the evidence of this moment says: it opens the
     /// outage, or names the cause anew when things get worse; a recovery keeps the cause of its outage.
-    pub(super) fn enter(&mut self, step: Step, seen: Outage, at: EpochMs) -> Outage {
+    pub(super) fn enter(&mut self, step: Step, seen: Outage, at: EpochMs, health: &HealthSettings) -> Outage {
         let mut outage = self.outage.unwrap_or(seen);
         if matches!(step.to, Degraded | Down) && seen.cause != OutageCause::Unknown {
             outage.cause = seen.cause;
         }
         self.outage = (step.to != Up).then_some(outage);
+        match (step.from, step.to) {
+            (Recovering, Down) => self.relapses = self.relapses.saturating_add(1),
+            // Before its first transition there is nothing to relapse into.
+            (Up, _) if self.version > 0 && at - self.since < health.relapse_ms => self.relapses = self.relapses.saturating_add(1),
+            (Up, _) => self.relapses = 0,
+            _ => {}
+        }
         self.state = step.to;
         self.since = at;
         self.version += 1;
-        self.wins = 0;
+        (self.wins, self.step) = (0, 0);
         outage
     }
 }

@@ -10,25 +10,38 @@
 //! then. The same deltas and ticks in the same order give the same bytes.
 //!
 //! A segment goes `Up → Degraded → Down → Recovering → Up` (all legal steps: `machine::TRANSITIONS`), one step per merge or tick.
-//! Evidence is what a `detector` sees in the newest results. A segment that is DOWN is put on probation (RECOVERING) after a hold; there
-//! wins in a row restore it and any persistent technical failure sends it back. After a recovery evidence starts afresh with the next tile.
+//! Evidence is what the `detector`s see: in the newest results (the seed rule), and since a change began (`sequential` tests against
+//! what `baseline` has learnt). An alarm is about the smallest set of segments that explains it (`attribution`); others that see the
+//! same failures stay UP. A segment that is DOWN is put on probation (RECOVERING) after a hold; there wins in a row take it up
+//! a ramp, failures send it back, and the next hold is longer. After a recovery evidence starts afresh with the next tile.
 
+pub mod sequential;
+mod baseline;
+mod watch;
 mod detector;
+mod attribution;
 mod machine;
 mod segment;
 mod entry;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod days;
 
 pub use entry::{CorruptState, psp_of_key};
 
 use super::settings::{EngineSettings, HealthSettings, Psp};
 use super::window::{Added, TILE_MS};
 use crate::domain::learning::StatsDelta;
-use crate::domain::psp::{PspOutage, PspState, Segment, SegmentKind};
+use crate::domain::psp::{HealthState, PspOutage, PspState, Segment, SegmentKind};
 use crate::domain::{EpochMs, PspId};
+use attribution::Part;
+use baseline::{QUARTER_MS, Signal, Surroundings};
+use detector::Reading;
 use entry::Entry;
+use machine::Step;
 use segment::SegmentBook;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// All segments of one PSP, held in memory by the stats task that owns the PSP.
@@ -67,6 +80,14 @@ pub struct StatsEffects {
     pub late_results: i64,
 }
 
+/// A transition that is due.
+#[derive(Clone, Debug)]
+struct Due {
+    segment: Segment,
+    step: Step,
+    reading: Reading,
+}
+
 impl PspBook {
     pub fn new(psp_id: PspId) -> Self {
         Self { psp_id, now: 0, clock_dirty: false, segments: BTreeMap::new() }
@@ -91,7 +112,7 @@ impl PspBook {
         for tally in &delta.tallies {
             let Some(book) = self.admit(&tally.segment, engine.segments_per_psp_max, health) else { continue };
             // Each result is also in `ALL`: there it is counted once.
-            if book.add(tally) == Added::Late && tally.segment.kind == SegmentKind::All {
+            if book.add(tally, health) == Added::Late && tally.segment.kind == SegmentKind::All {
                 late_results += tally.tally.attempts;
             }
         }
@@ -138,6 +159,12 @@ impl PspBook {
             if std::mem::take(&mut book.machine_dirty) {
                 put(entry::machine(psp_id, segment, &book.machine));
             }
+            if std::mem::take(&mut book.watch.tests_dirty) {
+                put(entry::tests(psp_id, segment, book.watch.tests()));
+            }
+            if std::mem::take(&mut book.watch.baseline_dirty) {
+                put(entry::baseline(psp_id, segment, book.watch.baseline()));
+            }
             book.windows.drain_dirty(&mut |tile| put(entry::tile(psp_id, segment, &tile)));
         }
     }
@@ -148,6 +175,12 @@ impl PspBook {
         put(entry::clock(&self.psp_id, self.now));
         for (segment, book) in &self.segments {
             put(entry::machine(&self.psp_id, segment, &book.machine));
+            if !book.watch.is_idle() {
+                put(entry::tests(&self.psp_id, segment, book.watch.tests()));
+            }
+            if book.watch.is_expecting() {
+                put(entry::baseline(&self.psp_id, segment, book.watch.baseline()));
+            }
             book.windows.tiles(&mut |tile| put(entry::tile(&self.psp_id, segment, &tile)));
         }
     }
@@ -157,6 +190,7 @@ impl PspBook {
         let mut now = 0;
         let mut machines = Vec::new();
         let mut tiles = Vec::new();
+        let (mut tests, mut baselines) = (Vec::new(), Vec::new());
         for (key, value) in entries {
             match entry::decode(&psp_id, &key, &value)? {
                 Entry::Clock(at) => now = now.max(at),
@@ -165,6 +199,8 @@ impl PspBook {
                     now = now.max(start);
                     tiles.push((segment, ring, start, tally));
                 }
+                Entry::Tests(segment, stored) => tests.push((segment, stored)),
+                Entry::Baseline(segment, stored) => baselines.push((segment, stored)),
             }
         }
         let mut segments: BTreeMap<Segment, SegmentBook> = BTreeMap::new();
@@ -175,6 +211,12 @@ impl PspBook {
             let book = segments.entry(segment).or_insert_with(|| SegmentBook::stored(now));
             book.windows.restore_tile(ring, start, &tally);
         }
+        for (segment, stored) in tests {
+            segments.entry(segment).or_insert_with(|| SegmentBook::stored(now)).watch.restore_tests(stored);
+        }
+        for (segment, stored) in baselines {
+            segments.entry(segment).or_insert_with(|| SegmentBook::stored(now)).watch.restore_baseline(*stored);
+        }
         for book in segments.values_mut() {
             book.windows.restored();
         }
@@ -182,12 +224,29 @@ impl PspBook {
     }
 
     fn advance(&mut self, to: EpochMs, health: &HealthSettings) {
+        let quarter = |at: EpochMs| at.div_euclid(QUARTER_MS);
+        let next_quarter = quarter(to) > quarter(self.now);
         if to > self.now {
             self.now = to;
             self.clock_dirty = true;
         }
         for book in self.segments.values_mut() {
             book.advance(self.now, health);
+        }
+        if next_quarter && watch::is_needed(health) {
+            self.learn(health);
+        }
+    }
+
+    /// Lets every segment learn what to expect: `ALL`, which comes first, before those that are measured by it.
+    fn learn(&mut self, health: &HealthSettings) {
+        let (now, watched) = (self.now, self.segments.len());
+        let mut parent = None;
+        for (segment, book) in &mut self.segments {
+            book.learn(now, Surroundings { settings: &health.sequential, parent, watched });
+            if segment.kind == SegmentKind::All {
+                parent = Some(book.watch.baseline().rates(&health.sequential));
+            }
         }
     }
 
@@ -199,6 +258,12 @@ impl PspBook {
             }
             let mut book = SegmentBook::new(self.now);
             book.advance(self.now, health);
+            if watch::is_needed(health) {
+                let all = self.segments.get(&Segment::all());
+                let parent = all.map(|all| all.watch.baseline().rates(&health.sequential));
+                let around = Surroundings { settings: &health.sequential, parent, watched: self.segments.len() + 1 };
+                book.watch = watch::Watch::new(self.now, around);
+            }
             self.segments.insert(segment.clone(), book);
         }
         self.segments.get_mut(segment)
@@ -206,8 +271,75 @@ impl PspBook {
 
     /// Judges the segments that the merged delta concerns, or all of them.
     fn evaluate(&mut self, all: bool, health: &HealthSettings) -> Vec<PspOutage> {
-        let (psp_id, now) = (&self.psp_id, self.now);
-        let due = |(segment, book): (&Segment, &mut SegmentBook)| book.evaluate((psp_id, segment), all, now, health);
-        self.segments.iter_mut().filter_map(due).collect()
+        let mut due = Vec::new();
+        for (segment, book) in &mut self.segments {
+            if let Some((step, reading)) = book.due(all, self.now, health) {
+                due.push(Due { segment: segment.clone(), step, reading });
+            }
+        }
+        if due.is_empty() {
+            return Vec::new();
+        }
+        let mut transitions = Vec::new();
+        let mut restored = false;
+        for Due { segment, step, reading } in self.attributed(due, health) {
+            let Some(book) = self.segments.get_mut(&segment) else { continue };
+            transitions.push(book.take((&self.psp_id, &segment), (step, &reading), self.now, health));
+            restored |= step.from() == HealthState::Recovering && step.to() == HealthState::Up;
+        }
+        if restored {
+            // Whoever saw the failures of this outage, and stayed UP because it was not theirs, is not to raise it again.
+            for book in self.segments.values_mut().filter(|book| book.machine.state() == HealthState::Up) {
+                book.forget(self.now, health);
+            }
+        }
+        transitions
+    }
+
+    /// Of the transitions that are due, those that stand: an alarm of segments that were UP is raised for those that explain it, whether
+    /// they have raised it themselves or not, and for no others.
+    fn attributed(&self, due: Vec<Due>, health: &HealthSettings) -> Vec<Due> {
+        let (alarms, mut stand): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|due| due.step.from() == HealthState::Up);
+        let alarms: Vec<Due> = alarms.into_iter().filter(|alarm| !self.is_covered(alarm)).collect();
+        let strength = |due: &&Due| (due.reading.level, due.reading.strength());
+        let Some(loudest) = alarms.iter().max_by(|a, b| strength(a).partial_cmp(&strength(b)).unwrap_or(Ordering::Equal)) else {
+            return stand;
+        };
+        let parts = self.parts(loudest, health);
+        let named = match loudest.reading.signal {
+            // Windows keep no counts of slow answers over the same time for all segments.
+            Signal::Slow => None,
+            Signal::Failures | Signal::Declines => attribution::explain(&parts),
+        };
+        let named = named.unwrap_or_else(|| vec![attribution::widest(&parts, &loudest.segment)]);
+        let mut raised: Vec<Due> = Vec::new();
+        for &segment in &named {
+            let own = alarms.iter().find(|alarm| alarm.segment == *segment).cloned();
+            let part = parts.iter().find(|part| part.segment == segment);
+            let book = self.segments.get(segment);
+            let lent = || book?.due_for(&loudest.reading, part?, self.now, health);
+            raised.extend(own.or_else(|| lent().map(|(step, reading)| Due { segment: segment.clone(), step, reading })));
+        }
+        stand.retain(|due| raised.iter().all(|raised| raised.segment != due.segment));
+        stand.extend(raised);
+        stand.sort_by(|a, b| a.segment.cmp(&b.segment));
+        stand
+    }
+
+    /// Whether the state of all traffic already says what the alarm of a part would.
+    fn is_covered(&self, alarm: &Due) -> bool {
+        let all = self.segments.get(&Segment::all()).map_or(HealthState::Up, |book| book.machine.state());
+        alarm.segment.kind != SegmentKind::All
+            && match all {
+                HealthState::Down | HealthState::Recovering => true,
+                HealthState::Degraded => alarm.step.to() == HealthState::Degraded,
+                HealthState::Up | HealthState::Unknown => false,
+            }
+    }
+
+    /// What every segment saw since the evidence of an alarm began.
+    fn parts(&self, alarm: &Due, health: &HealthSettings) -> Vec<Part<'_>> {
+        let since = self.segments.get(&alarm.segment).map_or(self.now, |book| book.evidence_since(&alarm.reading, self.now));
+        self.segments.iter().map(|(segment, book)| book.part(segment, alarm.reading.signal, since, health)).collect()
     }
 }

@@ -1,21 +1,25 @@
-//! One segment of a PSP: its windows and its state machine, and what of both is published.
+//! One segment of a PSP: its windows, its tests and its state machine, and what of them is published.
 
-use super::detector::{Detector, FailureRate, Reading};
+use super::attribution::Part;
+use super::baseline::{QUARTER_MS, Signal, Surroundings};
+use super::detector::{self, Level, Reading, Sight};
 use super::machine::{Machine, Outage, Probation, Step};
+use super::watch::{self, Watch};
 use crate::domain::learning::{SegmentTally, Tally};
 use crate::domain::psp::{self, Evidence, HealthState, OutageCause, PspOutage, PspState, Recovery, Segment, Severity};
 use crate::domain::{EpochMs, PspId};
 use crate::engine::hashing;
 use crate::engine::settings::HealthSettings;
 use crate::engine::window::tally::OTHER_CODE;
-use crate::engine::window::{Added, SegmentWindows, TILE_MS};
+use crate::engine::window::{Added, RINGS, SegmentWindows, TILE_MS, latency};
 
-const DETECTOR: FailureRate = FailureRate;
 const TOP_CODES_MAX: usize = 5;
+const DAY_MS: i64 = 86_400_000;
 
 #[derive(Clone, Debug)]
 pub(super) struct SegmentBook {
     pub(super) windows: SegmentWindows,
+    pub(super) watch: Watch,
     pub(super) machine: Machine,
     /// Whether the machine differs from what was drained last.
     pub(super) machine_dirty: bool,
@@ -28,7 +32,7 @@ pub(super) struct SegmentBook {
 impl SegmentBook {
     pub(super) fn new(now: EpochMs) -> Self {
         let (windows, machine) = (SegmentWindows::new(now), Machine::new(now));
-        Self { windows, machine, machine_dirty: true, changed: false, merging: None }
+        Self { windows, watch: Watch::default(), machine, machine_dirty: true, changed: false, merging: None }
     }
 
     /// What was stored, at `now`: nothing of it needs storing; whether it was published is not known.
@@ -42,10 +46,31 @@ impl SegmentBook {
         self.changed |= self.windows.advance(to);
     }
 
+    /// Lets the quarters of an hour that have ended teach what is to be expected.
+    pub(super) fn learn(&mut self, now: EpochMs, around: Surroundings<'_>) {
+        let Self { windows, watch, machine, .. } = self;
+        let up = machine.state() == HealthState::Up;
+        let lasting = now - machine.since() >= DAY_MS;
+        watch.learn(now, |quarter| {
+            let teaches = if up { machine.since() <= quarter * QUARTER_MS } else { lasting };
+            if teaches { windows.quarter(quarter) } else { None }
+        });
+        if up || lasting {
+            let day = windows.published().last_24h;
+            if day.attempts as f64 >= around.settings.results_min && day.latency_p95_ms > 0 {
+                watch.set_slow(latency::bucket_of((day.latency_p95_ms as f64 * around.settings.slow_factor) as i64));
+            }
+        }
+        watch.expect(now, around);
+    }
+
     /// Counts one tally of the delta that is being merged.
-    pub(super) fn add(&mut self, tally: &SegmentTally) -> Added {
+    pub(super) fn add(&mut self, tally: &SegmentTally, health: &HealthSettings) -> Added {
         let added = self.windows.add(tally.tile_start, &tally.tally);
         self.changed |= added == Added::Counted;
+        if added == Added::Counted && self.is_evidence(tally.tile_start, health) {
+            self.watch.count(&tally.tally, tally.tile_start);
+        }
         let results = self.merging.get_or_insert_default();
         // A tile that ended before the probation began holds results of attempts from before: they neither redeem nor convict.
         if added == Added::Counted && tally.tile_start + TILE_MS > self.machine.since() {
@@ -56,30 +81,91 @@ impl SegmentBook {
         added
     }
 
-    /// Judges the segment at `now` and makes the transition that is due, if any. `always`: also when the delta did not concern it.
-    pub(super) fn evaluate(
-        &mut self,
-        name: (&PspId, &Segment),
-        always: bool,
+    /// The tests take what is recent and of no outage that is known: they are to find the next change, not to follow this one.
+    fn is_evidence(&self, tile_start: EpochMs, health: &HealthSettings) -> bool {
+        let open = matches!(self.machine.state(), HealthState::Up | HealthState::Degraded);
+        open && watch::is_needed(health)
+            && tile_start >= self.machine.evidence_from()
+            && tile_start > self.windows.now() - health.window_ms
+    }
+
+    /// Judges the segment at `now`: the transition that is due, if any, and what it rests on. `always`: also when the delta did not
+    /// concern it.
+    pub(super) fn due(&mut self, always: bool, now: EpochMs, health: &HealthSettings) -> Option<(Step, Reading)> {
+        let results = self.merging.take().or(always.then(Probation::default))?;
+        self.machine_dirty |= self.machine.count(results, now, health);
+        let reading = self.read(self.windows.watched(), health);
+        self.machine.due(&reading, results, now, health).map(|step| (step, reading))
+    }
+
+    /// As `due`, for a segment that an alarm raised elsewhere is about.
+    pub(super) fn due_for(
+        &self,
+        alarm: &Reading,
+        part: &Part<'_>,
         now: EpochMs,
         health: &HealthSettings,
-    ) -> Option<PspOutage> {
-        let results = self.merging.take().or(always.then(Probation::default))?;
-        self.machine_dirty |= self.machine.count(results, now);
-        let reading = DETECTOR.read(self.windows.watched(), health);
-        let step = self.machine.due(&reading, results, now, health)?;
-        let first_evidence_at = self.windows.first_failure_at().unwrap_or(now);
-        let seen = Outage { started_at: now, first_evidence_at, cause: cause_of(self.windows.watched()) };
-        let outage = self.machine.enter(step, seen, now);
+    ) -> Option<(Step, Reading)> {
+        let down = alarm.level == Level::Down && detector::share(part.failures, part.n) >= health.down_rate;
+        let level = if down { Level::Down } else { Level::Degraded };
+        let reading = Reading { n: part.n, failures: part.failures, level, ..alarm.clone() };
+        let open = matches!(self.machine.state(), HealthState::Up | HealthState::Degraded);
+        let step = open.then(|| self.machine.due(&reading, Probation::default(), now, health)).flatten()?;
+        Some((step, reading))
+    }
+
+    /// What the segment saw of a signal since `since`; of slow answers, since its own test has gathered evidence.
+    pub(super) fn part<'a>(&self, segment: &'a Segment, signal: Signal, since: EpochMs, health: &HealthSettings) -> Part<'a> {
+        let longest_ms = RINGS[0].tile_ms * RINGS[0].tiles as i64;
+        let (n, failures) = match signal {
+            Signal::Slow => self.watch.finding(signal, health).map_or((0, 0), |finding| (finding.n, finding.failures)),
+            _ => signal.counts(&self.windows.recent(longest_ms, since.max(self.machine.evidence_from())), None),
+        };
+        Part { segment, n, failures, expected: self.watch.expected(signal).max(health.sequential.failure_floor) }
+    }
+
+    /// When the evidence of a reading began.
+    pub(super) fn evidence_since(&self, reading: &Reading, now: EpochMs) -> EpochMs {
+        reading.since.or_else(|| self.windows.first_failure_at()).unwrap_or(now)
+    }
+
+    /// Makes a transition that is due.
+    pub(super) fn take(
+        &mut self,
+        name: (&PspId, &Segment),
+        (step, reading): (Step, &Reading),
+        now: EpochMs,
+        health: &HealthSettings,
+    ) -> PspOutage {
+        let cause = match reading.signal {
+            _ if reading.level < Level::Degraded => OutageCause::Unknown,
+            Signal::Failures => match cause_of(self.windows.watched()) {
+                OutageCause::Unknown => cause_of(self.windows.last_15m()),
+                cause => cause,
+            },
+            Signal::Declines => OutageCause::ApprovalDrop,
+            // What comes late is on its way to not coming in time.
+            Signal::Slow => OutageCause::Timeouts,
+        };
+        let seen = Outage { started_at: now, first_evidence_at: self.evidence_since(reading, now), cause };
+        let outage = self.machine.enter(step, seen, now, health);
         self.machine_dirty = true;
         self.changed = true;
-        let transition = self.transition(name, step, outage, &reading);
-        if step.from() == HealthState::Recovering && step.to() == HealthState::Up {
-            // The tile of this moment may still hold failures of the outage: the next alarm counts from the one after it.
-            self.machine.start_evidence((now.div_euclid(TILE_MS) + 1) * TILE_MS);
-            self.windows.watch(health.window_ms, self.machine.evidence_from());
-        }
-        Some(transition)
+        self.transition(name, step, outage, reading)
+    }
+
+    /// Lets evidence start afresh: an outage is over that what was seen until now belongs to. The tile of this moment may still hold
+    /// failures of it, so the next alarm counts from the one after it.
+    pub(super) fn forget(&mut self, now: EpochMs, health: &HealthSettings) {
+        self.machine.start_evidence((now.div_euclid(TILE_MS) + 1) * TILE_MS);
+        self.machine_dirty = true;
+        self.changed = true;
+        self.windows.watch(health.window_ms, self.machine.evidence_from());
+        self.watch.forget();
+    }
+
+    fn read(&self, recent: &Tally, health: &HealthSettings) -> Reading {
+        detector::read(Sight { recent, day: self.windows.last_24h(), watch: &self.watch }, health)
     }
 
     /// The record of a step that the machine has just made.
@@ -113,7 +199,7 @@ impl SegmentBook {
 
     pub(super) fn published(&self, (psp_id, segment): (&PspId, &Segment), at: EpochMs, health: &HealthSettings) -> PspState {
         let evidence = self.windows.recent(health.window_ms, self.machine.evidence_from());
-        let reading = DETECTOR.read(&evidence, health);
+        let reading = self.read(&evidence, health);
         let state = self.machine.state();
         // What it takes to leave the state for a worse one.
         let next_worse = if state == HealthState::Up { HealthState::Degraded } else { HealthState::Down };
@@ -124,12 +210,12 @@ impl SegmentBook {
             since: self.machine.since(),
             version: self.machine.version(),
             windows: self.windows.published(),
-            health_score: health_score(&reading, state, health),
+            health_score: health_score(&evidence, state, health),
             detector: psp::Detector {
                 name: reading.detector.to_owned(),
                 statistic: reading.statistic,
                 threshold: threshold(&reading, next_worse),
-                baseline: failure_rate(self.windows.last_24h()),
+                baseline: reading.baseline,
             },
             recovery: recovery(&self.machine, health),
             updated_at: at,
@@ -139,15 +225,15 @@ impl SegmentBook {
 
 /// (1 − failures / (n + `volume_min`)) × factor of the state: `volume_min` results without failure are assumed on top of what was seen, so
 /// that few results move the score little. UP counts whole, DEGRADED three quarters, RECOVERING half, DOWN nothing.
-fn health_score(reading: &Reading, state: HealthState, health: &HealthSettings) -> f64 {
-    let weight = (reading.n + health.volume_min.max(0)).max(1) as f64;
+fn health_score(recent: &Tally, state: HealthState, health: &HealthSettings) -> f64 {
+    let weight = (recent.attempts + health.volume_min.max(0)).max(1) as f64;
     let factor = match state {
         HealthState::Up | HealthState::Unknown => 1.0,
         HealthState::Degraded => 0.75,
         HealthState::Recovering => 0.5,
         HealthState::Down => 0.0,
     };
-    (1.0 - reading.failures as f64 / weight).clamp(0.0, 1.0) * factor
+    (1.0 - recent.persistent as f64 / weight).clamp(0.0, 1.0) * factor
 }
 
 /// The threshold that stands before a state.
@@ -159,16 +245,16 @@ fn threshold(reading: &Reading, state: HealthState) -> f64 {
 }
 
 fn recovery(machine: &Machine, health: &HealthSettings) -> Option<Recovery> {
-    let share = match machine.state() {
-        HealthState::Down => 0.0,
-        HealthState::Recovering => health.sample_rate,
-        HealthState::Unknown | HealthState::Up | HealthState::Degraded => return None,
+    let (sample_rate, ramp_share) = match (machine.state(), machine.ramp_step().checked_sub(1)) {
+        (HealthState::Down, _) => (0.0, 0.0),
+        (HealthState::Recovering, None) => (health.sample_rate, health.sample_rate),
+        // Of a ramp that was made shorter since, its last step.
+        (HealthState::Recovering, Some(step)) => {
+            (health.sample_rate, health.ramp.get(step).or(health.ramp.last()).copied().unwrap_or(health.sample_rate))
+        }
+        (HealthState::Unknown | HealthState::Up | HealthState::Degraded, _) => return None,
     };
-    Some(Recovery { sample_rate: share, consecutive_wins: machine.wins(), ramp_share: share })
-}
-
-fn failure_rate(tally: &Tally) -> f64 {
-    if tally.attempts > 0 { tally.persistent as f64 / tally.attempts as f64 } else { 0.0 }
+    Some(Recovery { sample_rate, consecutive_wins: machine.wins(), ramp_share })
 }
 
 /// The more frequent kind of failure; unknown without failures.
@@ -181,7 +267,7 @@ fn cause_of(evidence: &Tally) -> OutageCause {
 }
 
 fn top_codes(evidence: &Tally) -> Vec<String> {
-    let mut codes: Vec<_> = evidence.codes.iter().filter(|entry| &*entry.code != OTHER_CODE).collect();
+    let mut codes: Vec<_> = evidence.codes.iter().filter(|entry| &*&*entry.code != OTHER_CODE).collect();
     codes.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.code.cmp(&b.code)));
     codes.into_iter().take(TOP_CODES_MAX).map(|entry| entry.code.to_string()).collect()
 }

@@ -1,5 +1,6 @@
 //! The state machine minute by minute, its records, its entries, its bounds.
 
+use super::baseline::Signal;
 use super::detector::{Level, Reading};
 use super::entry::{self, CorruptState};
 use super::machine::{Machine, Outage, Probation, TRANSITIONS, Trigger};
@@ -9,14 +10,15 @@ use crate::domain::learning::{SegmentTally, StatsDelta, Tally};
 use crate::domain::psp::HealthState::{self, Degraded, Down, Recovering, Up};
 use crate::domain::psp::{OutageCause, Segment, SegmentKind, Severity};
 use crate::engine::codes::Verdict;
-use crate::engine::settings::{EngineSettings, HealthSettings, Psp};
+use crate::engine::settings::{DetectorKind, EngineSettings, HealthSettings, Psp, SequentialSettings};
 use std::collections::{BTreeMap, BTreeSet};
 
 const START: i64 = 1_546_300_800_000;
 const MINUTE_MS: i64 = 60_000;
 
-fn health() -> HealthSettings {
+pub(super) fn health() -> HealthSettings {
     HealthSettings {
+        detectors: vec![DetectorKind::FailureRate],
         window_ms: 5 * MINUTE_MS,
         volume_min: 20,
         degraded_rate: 0.2,
@@ -24,13 +26,36 @@ fn health() -> HealthSettings {
         recovered_rate: 0.1,
         dwell_ms: 2 * MINUTE_MS,
         hold_ms: 3 * MINUTE_MS,
+        hold_ms_max: 3 * MINUTE_MS,
+        relapse_ms: 0,
         sample_rate: 0.02,
         wins_to_restore: 10,
+        ramp: Vec::new(),
         publish_interval_ms: 1000,
+        sequential: sequential(),
     }
 }
 
-fn engine() -> EngineSettings {
+pub(super) fn sequential() -> SequentialSettings {
+    SequentialSettings {
+        results_per_false_alarm: 100_000.0,
+        false_alarms_per_day: 0.03,
+        failures_min: 5,
+        failure_prior: 0.02,
+        decline_prior: 0.2,
+        prior_results: 100.0,
+        results_min: 300.0,
+        margin: 2.0,
+        failure_floor: 0.01,
+        decline_floor: 0.05,
+        slow_floor: 0.05,
+        slow_factor: 1.5,
+        declines_take_down: false,
+        slow_takes_down: false,
+    }
+}
+
+pub(super) fn engine() -> EngineSettings {
     EngineSettings {
         attempt_deadline_ms: 30_000,
         lateness_ms: 5_000,
@@ -339,9 +364,12 @@ fn no_step_but_those_in_the_table() {
                 let mut next = machine.clone();
                 let results = Probation { wins, failures };
                 let now = next.since();
-                next.count(results, now);
+                next.count(results, now, &health());
                 let reading = Reading {
                     detector: "",
+                    signal: Signal::Failures,
+                    baseline: 0.0,
+                    since: None,
                     n: 0,
                     failures: 0,
                     statistic: 0.0,
@@ -351,7 +379,7 @@ fn no_step_but_those_in_the_table() {
                 };
                 let Some(step) = next.due(&reading, results, next.since() + at, &health()) else { continue };
                 assert_eq!(step.from(), machine.state());
-                next.enter(step, seen, machine.since() + at);
+                next.enter(step, seen, machine.since() + at, &health());
                 assert_eq!((next.state(), next.version()), (step.to(), machine.version() + 1));
                 if taken.insert((step.from(), step.to())) {
                     machines.push(next);
@@ -380,12 +408,18 @@ fn entries_are_a_format() {
     assert_eq!(
         entries,
         [
-            "[3, 109, 105, 116, 0] [2, 192, 184, 2]",
-            "[3, 109, 105, 116, 1, 2, 4, 86, 73, 83, 65] [2, 1, 192, 184, 2, 0, 0, 192, 184, 2, 0, 0]",
-            "[3, 109, 105, 116, 2, 2, 4, 86, 73, 83, 65, 0, 2] [2, 192, 184, 2, 4, 2, 0, 0, 2, 0, 2, 218, 15, 1, 104, 2, 1, 2, 84, 48, 2]",
+            "[3, 109, 105, 116, 0] [3, 192, 184, 2]",
+            "[3, 109, 105, 116, 1, 2, 4, 86, 73, 83, 65] [3, 1, 192, 184, 2, 0, 0, 192, 184, 2, 0, 0, 0, 0]",
+            "[3, 109, 105, 116, 2, 2, 4, 86, 73, 83, 65, 0, 2] [3, 192, 184, 2, 4, 2, 0, 0, 2, 0, 2, 218, 15, 1, 104, 2, 1, 2, 84, 48, 2]",
         ]
     );
     book.drain_dirty(&mut |key, _| panic!("{key:?} was drained before"));
+    // Before version 3 a machine ended before the ramp and the relapses.
+    let (key, now) = entry::machine(&PspId::new("mit"), &brand("VISA"), &Machine::new(20_000));
+    for version in [1, 2] {
+        let before = [&[version], &now[1..now.len() - 2]].concat();
+        assert_eq!(entry::decode(&PspId::new("mit"), &key, &before), entry::decode(&PspId::new("mit"), &key, &now));
+    }
 }
 
 #[test]

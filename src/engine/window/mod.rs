@@ -122,6 +122,11 @@ impl SegmentWindows {
         self.rings[2].counts()
     }
 
+    /// The tile of a quarter of an hour, counted from the epoch, if it is in the 24-hour window and holds results.
+    pub fn quarter(&self, index: i64) -> Option<&Tally> {
+        self.rings[2].tile(index)
+    }
+
     /// Keeps a running total of the newest 10 s tiles: as many as `window_ms` needs, none that starts before `from`.
     /// Repeating the same wish costs nothing.
     pub fn watch(&mut self, window_ms: i64, from: EpochMs) {

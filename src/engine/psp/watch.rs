@@ -1,0 +1,113 @@
+//! The sequential tests of one segment: one for each signal, against what `baseline` expects.
+//!
+//! Owns their state and what of it has changed since it was stored. Never decides which results are evidence: `segment` hands them in.
+
+use super::baseline::{Baseline, SIGNALS, Signal, Surroundings};
+use super::sequential::{Finding, Plan, SequentialTest};
+use crate::domain::EpochMs;
+use crate::domain::learning::Tally;
+use crate::engine::settings::{DetectorKind, HealthSettings};
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watch {
+    tests: Tests,
+    baseline: Baseline,
+    /// None where too little is known to judge by.
+    plans: [Option<Plan>; SIGNALS.len()],
+    /// Whether tests and baseline differ from what was drained last.
+    pub(super) tests_dirty: bool,
+    pub(super) baseline_dirty: bool,
+}
+
+pub(super) type Tests = [SequentialTest; SIGNALS.len()];
+
+impl Watch {
+    pub(super) fn new(now: EpochMs, around: Surroundings<'_>) -> Self {
+        let mut watch = Self { baseline: Baseline::new(now), baseline_dirty: true, ..Self::default() };
+        watch.expect(now, around);
+        watch
+    }
+
+    pub(super) fn tests(&self) -> &Tests {
+        &self.tests
+    }
+
+    pub(super) fn baseline(&self) -> &Baseline {
+        &self.baseline
+    }
+
+    /// Whether no test has gathered anything.
+    pub(super) fn is_idle(&self) -> bool {
+        self.tests == Tests::default()
+    }
+
+    /// Whether there ever was an expectation.
+    pub(super) fn is_expecting(&self) -> bool {
+        self.baseline != Baseline::default()
+    }
+
+    pub(super) fn restore_tests(&mut self, tests: Tests) {
+        self.tests = tests;
+    }
+
+    pub(super) fn restore_baseline(&mut self, baseline: Baseline) {
+        self.baseline = baseline;
+        self.plan();
+    }
+
+    /// Takes a block of results.
+    pub(super) fn count(&mut self, tally: &Tally, tile_start: EpochMs) {
+        for ((test, plan), signal) in self.tests.iter_mut().zip(&self.plans).zip(SIGNALS) {
+            if let Some(plan) = plan {
+                self.tests_dirty |= test.count(plan, signal.counts(tally, self.baseline.slow_above()), tile_start);
+            }
+        }
+    }
+
+    pub(super) fn finding(&self, signal: Signal, health: &HealthSettings) -> Option<Finding> {
+        let at = SIGNALS.iter().position(|it| *it == signal)?;
+        self.plans[at].as_ref().map(|plan| self.tests[at].finding(plan, health.sequential.failures_min))
+    }
+
+    /// Forgets all evidence, not what is expected.
+    pub(super) fn forget(&mut self) {
+        if !self.is_idle() {
+            self.tests = Tests::default();
+            self.tests_dirty = true;
+        }
+    }
+
+    /// Looks at the quarters that are due: `tile` says what one teaches.
+    pub(super) fn learn<'a>(&mut self, now: EpochMs, tile: impl Fn(i64) -> Option<&'a Tally>) {
+        for quarter in self.baseline.due(now) {
+            self.baseline.look(quarter, tile(quarter));
+            self.baseline_dirty = true;
+        }
+    }
+
+    /// Sets the latency bucket above which an answer is slow.
+    pub(super) fn set_slow(&mut self, bucket: i32) {
+        self.baseline.set_slow(bucket);
+    }
+
+    /// The failure rate that is expected; 0 when too little is known.
+    pub(super) fn expected(&self, signal: Signal) -> f64 {
+        SIGNALS.iter().position(|it| *it == signal).map_or(0.0, |at| self.baseline.expected[at].rate)
+    }
+
+    pub(super) fn expect(&mut self, now: EpochMs, around: Surroundings<'_>) {
+        if self.baseline.expect(now, around) {
+            self.baseline_dirty = true;
+            self.plan();
+        }
+    }
+
+    fn plan(&mut self) {
+        self.plans = self.baseline.expected.map(|it| (it.rate > 0.0).then(|| Plan::new(it.rate, it.run_length)));
+    }
+}
+
+/// Whether any detector in force needs the tests.
+pub(super) fn is_needed(health: &HealthSettings) -> bool {
+    health.detectors.iter().any(|kind| *kind != DetectorKind::FailureRate)
+}
