@@ -46,18 +46,18 @@ impl Lottery {
         all
     }
 
-    /// Puts one of `psps` first with probability `rate`: each is asked in turn, the first that is hit is taken. Returns the one
+    /// Puts one of `psps` first with its probability: each is asked in turn, the first that is hit is taken. Returns the one
     /// that this payment drew. `chance` is (salt, id of the payment).
-    pub(super) fn sample(&mut self, psps: &[PspId], rate: f64, chance: (&str, &str)) -> Option<PspId> {
-        if psps.is_empty() || rate <= 0.0 {
+    pub(super) fn sample(&mut self, psps: &[(PspId, f64)], chance: (&str, &str)) -> Option<PspId> {
+        if psps.iter().all(|(_, rate)| *rate <= 0.0) {
             return None;
         }
-        let hit = psps.iter().position(|psp| unit_interval(chance.0, &format!("{}/{psp}", chance.1)) < rate);
+        let hit = psps.iter().position(|(psp, rate)| unit_interval(chance.0, &format!("{}/{psp}", chance.1)) < *rate);
         let mut sampled = Vec::with_capacity(self.outcomes.len() * (psps.len() + 1));
         let mut drawn = 0;
         for (index, (probability, order)) in self.outcomes.iter().enumerate() {
             let mut missed = *probability;
-            for (turn, psp) in psps.iter().enumerate() {
+            for (turn, (psp, rate)) in psps.iter().enumerate() {
                 let with_sample = std::iter::once(psp).chain(order.iter().filter(|other| *other != psp)).cloned().collect();
                 if index == self.drawn && hit == Some(turn) {
                     drawn = sampled.len();
@@ -71,6 +71,6 @@ impl Lottery {
             sampled.push((missed, order.clone()));
         }
         *self = Self { outcomes: sampled, drawn };
-        hit.map(|turn| psps[turn].clone())
+        hit.map(|turn| psps[turn].0.clone())
     }
 }

@@ -35,7 +35,7 @@ use crate::engine::hashing::fingerprint;
 use crate::engine::segments::segments_of;
 use crate::engine::settings::{ErrorCode, HardRule, Merchant, PolicySettings, Psp, RetrySettings, Settings};
 use assemble::Draft;
-use eligibility::Pool;
+use eligibility::{Candidate, Pool};
 use lottery::Lottery;
 use ranking::Ranked;
 use rules::RuleBook;
@@ -237,14 +237,30 @@ fn demote_failed(router: &Router, input: &DecideInput<'_>, ranked: &mut Ranked) 
     }
 }
 
-/// With probability `health.sample_rate` the payment tries a RECOVERING PSP first. Not a PSP it has been to, nor one that the
+/// With some probability (`recovery_rate`) the payment tries a RECOVERING PSP first. Not a PSP it has been to, nor one that the
 /// deciding rule leaves out.
 fn sample_recovering(router: &Router, input: &DecideInput<'_>, pool: &Pool, ranked: &mut Ranked) -> Option<PspId> {
     let been = |psp: &PspId| input.history().iter().any(|attempt| attempt.psp_id == *psp);
     let sampled = pool.recovering.iter().filter(|candidate| !been(&candidate.psp) && ranked.may_sample(&candidate.psp));
-    let recovering: Vec<PspId> = sampled.map(|candidate| candidate.psp.clone()).collect();
+    let recovering: Vec<(PspId, f64)> =
+        sampled.map(|candidate| (candidate.psp.clone(), recovery_rate(router, pool, candidate))).collect();
     let salt = format!("{}/recovery", router.policy.salt);
-    let chosen = ranked.lottery.sample(&recovering, router.sample_rate, (&salt, &input.request.payment.payment_id))?;
-    ranked.note(&chosen, Some(format!("{}: sample at rate {}", HealthState::Recovering, router.sample_rate)));
+    let chosen = ranked.lottery.sample(&recovering, (&salt, &input.request.payment.payment_id))?;
+    let rate = recovering.iter().find(|(psp, _)| *psp == chosen).map_or(router.sample_rate, |(_, rate)| *rate);
+    ranked.note(&chosen, Some(format!("{}: sample at rate {rate}", HealthState::Recovering)));
     Some(chosen)
+}
+
+/// While it is sampled `health.sample_rate`; on the ramp its share of the day's traffic, among those that could take the payment, times
+/// the share of it that it has won back.
+fn recovery_rate(router: &Router, pool: &Pool, candidate: &Candidate) -> f64 {
+    let recovery = candidate.standing.worst().and_then(|worst| worst.recovery.as_ref());
+    let Some(recovery) = recovery.filter(|recovery| recovery.ramp_share > recovery.sample_rate) else {
+        return router.sample_rate;
+    };
+    let attempts = |it: &Candidate| it.standing.all().map_or(0, |all| all.windows.last_24h.attempts).max(0) as f64;
+    let everyone = pool.usable.iter().chain(&pool.recovering).chain(&pool.down);
+    let day: f64 = everyone.map(attempts).sum();
+    let share = if day > 0.0 { attempts(candidate) / day } else { 0.0 };
+    (recovery.ramp_share.clamp(0.0, 1.0) * share).max(router.sample_rate)
 }
