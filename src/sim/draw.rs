@@ -24,6 +24,8 @@ pub enum Purpose {
     Affinity = 8,
     /// Payments that are made up to measure with, in no world.
     Load = 9,
+    /// Results that a detector is measured with.
+    Detection = 10,
 }
 
 /// One stream of draws.

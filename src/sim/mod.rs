@@ -13,6 +13,7 @@
 //! ```
 //!
 //! Reading order: `world` (the loop), `reality` (what a PSP answers), `scenario` (what goes wrong), `truth` (what would have been).
+//! `detection` stands apart: drawn results for the sequential test, to measure it by.
 
 mod world;
 mod reality;
@@ -21,6 +22,7 @@ mod psp;
 mod route;
 mod truth;
 mod failover;
+mod detection;
 mod population;
 mod orders;
 mod issuers;
@@ -31,6 +33,7 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
+pub use detection::{Fall, Spread, run_lengths};
 pub use draw::{Draw, Purpose};
 pub use failover::{Choice, Failover, FailoverWatch};
 pub use psp::{Approval, Latency, SimPsp};

@@ -14,6 +14,7 @@ mod load;
 mod drain;
 mod decide;
 mod failover;
+mod detection;
 mod restart;
 mod embedded;
 
@@ -47,6 +48,8 @@ enum Which {
     Decide(decide::Options),
     /// A PSP that fails every payment: how many, and how long, until decisions avoid it
     Failover(failover::Options),
+    /// Payments until the sequential test sees a fall, and between its false alarms, beside theory
+    Detection(detection::Options),
     /// `kill -9`, and how long until the next commit, with local state and without
     Restart(restart::Options),
     /// History through an embedded log and an engine in this process
@@ -63,6 +66,7 @@ impl Which {
             Self::Drain(_) => "drain",
             Self::Decide(_) => "decide",
             Self::Failover(_) => "failover",
+            Self::Detection(_) => "detection",
             Self::Restart(_) => "restart",
             Self::Replay(_) => "replay",
             Self::Growth(_) => "growth",
@@ -112,6 +116,10 @@ fn measure(bench: &Bench<'_>, which: &Which, figures: &mut Figures) -> Result<()
         Which::Drain(options) => drain::run(bench, options, figures),
         Which::Decide(options) => decide::run(bench, options, figures),
         Which::Failover(options) => failover::run(bench, options, figures),
+        Which::Detection(options) => {
+            detection::run(bench, options, figures);
+            Ok(())
+        }
         Which::Restart(options) => restart::run(bench, options, figures),
         Which::Replay(options) => embedded::replay(bench, options, figures),
         Which::Growth(options) => embedded::growth(bench, options, figures),
@@ -120,6 +128,7 @@ fn measure(bench: &Bench<'_>, which: &Which, figures: &mut Figures) -> Result<()
                 Which::Drain(drain::Options::default()),
                 Which::Decide(decide::Options::default()),
                 Which::Failover(failover::Options::default()),
+                Which::Detection(detection::Options::default()),
                 Which::Restart(restart::Options::default()),
                 Which::Replay(embedded::Options::default()),
                 Which::Growth(embedded::GrowthOptions::default()),
