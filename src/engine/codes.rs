@@ -5,6 +5,9 @@ use crate::domain::PspId;
 use crate::domain::payment::{HardSoft, PaymentOutcome, Status};
 use std::collections::HashMap;
 
+/// Stands for the code of an attempt that nothing was ever heard of.
+pub const NO_OUTCOME: &str = "no_outcome";
+
 /// Looks codes up: a PSP's own entry first, then the one for all PSPs.
 #[derive(Clone, Debug, Default)]
 pub struct CodeTable {

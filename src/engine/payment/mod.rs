@@ -8,7 +8,7 @@ mod state;
 
 pub use state::{AttemptResult, AttemptState, CustomerState, DecidedRequest, PaymentState};
 
-use super::codes::{CodeTable, Verdict};
+use super::codes::{CodeTable, NO_OUTCOME, Verdict};
 use super::segments::SegmentSet;
 use super::settings::EngineSettings;
 use crate::domain::decision::RoutingDecision;
@@ -265,7 +265,7 @@ fn outcome_tally(verdict: Verdict, amount_minor: i64, outcome: &PaymentOutcome) 
 /// Silence has no latency of its own: it would only say what the deadline is.
 fn silence_tally(attempt: &AttemptState) -> Tally {
     let mut tally = Tally::default();
-    tally.count(Verdict::Timeout { persistent: true }, None, attempt.amount_minor, Some("no_outcome"));
+    tally.count(Verdict::Timeout { persistent: true }, None, attempt.amount_minor, Some(NO_OUTCOME));
     tally
 }
 

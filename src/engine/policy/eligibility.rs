@@ -1,6 +1,6 @@
 //! Which PSPs may take a payment, which of them are fit to, and why the others are skipped.
 
-use super::view::{Standing, technical_share};
+use super::view::{Standing, common_trouble, technical_share};
 use super::{DecideInput, Router};
 use crate::domain::PspId;
 use crate::domain::decision::{SkipReason, SkippedPsp};
@@ -26,6 +26,8 @@ pub(super) struct Pool {
     /// The merchant's order of preference.
     pub(super) preference: Vec<PspId>,
     pub(super) merchant_note: Option<String>,
+    /// What is in trouble everywhere.
+    pub(super) common_note: Option<String>,
 }
 
 impl Pool {
@@ -50,19 +52,28 @@ pub(super) fn pool(router: &Router, input: &DecideInput<'_>, segments: &[Segment
     if merchant.is_none() {
         pool.merchant_note = Some(format!("merchant {} is not configured: all PSPs are considered", payment.merchant_id));
     }
+    let mut candidates = Vec::new();
     for psp in considered {
         let refusal = refusal(router, input, merchant, &psp);
         if let Some((reason, detail)) = refusal {
             pool.ineligible.push(SkippedPsp { psp_id: psp, reason, segment: None, detail: Some(detail) });
             continue;
         }
-        let standing = Standing::read(input.view, &psp, segments);
-        let list = match standing.health() {
+        candidates.push(Candidate { standing: Standing::read(input.view, &psp, segments), psp });
+    }
+    let common = common_trouble(candidates.iter().map(|candidate| &candidate.standing));
+    if !common.is_empty() {
+        let names: Vec<String> = common.iter().map(ToString::to_string).collect();
+        pool.common_note = Some(format!("{} in trouble at every PSP: held against none", names.join(", ")));
+    }
+    for mut candidate in candidates {
+        candidate.standing.excused.clone_from(&common);
+        let list = match candidate.standing.health() {
             HealthState::Down => &mut pool.down,
             HealthState::Recovering => &mut pool.recovering,
             HealthState::Up | HealthState::Degraded | HealthState::Unknown => &mut pool.usable,
         };
-        list.push(Candidate { psp, standing });
+        list.push(candidate);
     }
     pool
 }

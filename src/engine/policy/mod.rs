@@ -176,6 +176,7 @@ fn by_ranking(router: &Router, input: &DecideInput<'_>) -> Draft {
     let first = ranked.lottery.drawn().first().cloned();
     if let Some(first) = &first {
         ranked.note(first, pool.merchant_note.clone());
+        ranked.note(first, pool.common_note.clone());
         for choice in ranking::shadow_choices(router, input, &pool) {
             ranked.note(first, Some(choice));
         }

@@ -4,10 +4,10 @@ use super::fixtures::{Case, NOW, psps, request, segment_of, settings, split, sta
 use super::rules::matches;
 use super::{DecideInput, Router, decide};
 use crate::domain::PspId;
-use crate::domain::decision::RoutingDecision;
+use crate::domain::decision::{RoutingDecision, SkipReason};
 use crate::domain::payment::{CardType, Initiator, InstallmentKind, Installments, Payment, Status};
 use crate::domain::psp::HealthState::{Degraded, Down, Recovering, Up};
-use crate::domain::psp::{Segment, WindowStats};
+use crate::domain::psp::{Recovery, Segment, WindowStats};
 use crate::engine::settings::{BinRange, Conditions};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -143,6 +143,32 @@ fn when_all_are_down_the_least_bad_is_used_and_the_decision_says_so() {
     check(&one_recovers, &format!("WINDOWED_RATE beta alpha gamma {OTHERS} | {why}"));
     let equal = usual().ailing("alpha", "ALL", Down, 60).ailing("beta", "ALL", Down, 60).ailing("gamma", "ALL", Down, 60);
     check(&equal, &format!("WINDOWED_RATE gamma alpha beta {OTHERS} | {why}"));
+}
+
+#[test]
+fn what_fails_at_every_psp_is_held_against_none() {
+    let visa = ["alpha", "beta", "gamma"].iter().fold(usual(), |case, psp| case.ailing(psp, "BRAND:VISA", Down, 60));
+    check(&visa, &format!("WINDOWED_RATE beta gamma alpha {OTHERS}"));
+    check_reasons(&visa, 0, &["BRAND:VISA in trouble at every PSP: held against none"]);
+    // One that is fine is the way around it.
+    let one_is_well = visa.ailing("gamma", "BRAND:VISA", Up, 0);
+    let skipped: Vec<_> = one_is_well.decide().decision.skipped.into_iter().filter(|it| it.reason == SkipReason::Down).collect();
+    assert_eq!(skipped.iter().map(|it| it.psp_id.as_str()).collect::<Vec<_>>(), ["alpha", "beta"]);
+}
+
+#[test]
+fn a_psp_on_the_ramp_gets_its_share() {
+    let mut beta = state("beta", Segment::all(), Recovering, (300, 270));
+    beta.recovery = Some(Recovery { sample_rate: 0.25, consecutive_wins: 20, ramp_share: 0.9 });
+    let first = |case: &Case| {
+        let candidates = case.decide().prediction.candidates;
+        candidates.iter().find(|it| it.psp_id.as_str() == "beta").map_or(0.0, |it| it.propensity)
+    };
+    // Its 300 of the 500 attempts of the day, times the share that it has won back.
+    assert!((first(&usual().state(beta.clone())) - 0.54).abs() < 1e-12);
+    // Before the ramp it is sampled.
+    beta.recovery = Some(Recovery { sample_rate: 0.25, consecutive_wins: 2, ramp_share: 0.25 });
+    assert!((first(&usual().state(beta)) - 0.25).abs() < 1e-12);
 }
 
 #[test]

@@ -41,16 +41,19 @@ impl PspView for StaticView {
 pub(super) struct Standing {
     /// `ALL` first, then in configured order; segments that nothing is known of are left out.
     pub(super) known: Vec<Arc<PspState>>,
+    /// Segments in trouble at every PSP: their state says nothing against this one.
+    pub(super) excused: Vec<Segment>,
 }
 
 impl Standing {
     pub(super) fn read(view: &dyn PspView, psp: &PspId, segments: &[Segment]) -> Self {
-        Self { known: segments.iter().filter_map(|segment| view.state(psp, segment)).collect() }
+        Self { known: segments.iter().filter_map(|segment| view.state(psp, segment)).collect(), excused: Vec::new() }
     }
 
     /// The segment that is worst off; of equals the first. None: nothing is known, which counts as UP.
     pub(super) fn worst(&self) -> Option<&PspState> {
-        self.known.iter().rev().max_by_key(|state| state.state.severity()).map(AsRef::as_ref)
+        let counts = |state: &&Arc<PspState>| !self.excused.contains(&state.segment);
+        self.known.iter().rev().filter(counts).max_by_key(|state| state.state.severity()).map(AsRef::as_ref)
     }
 
     pub(super) fn health(&self) -> HealthState {
@@ -71,6 +74,21 @@ impl Standing {
         };
         self.known.iter().map(share).fold(0.0, f64::max)
     }
+}
+
+/// The segments, `ALL` aside, that are in trouble at each of these PSPs: a merchant's own doing, an issuer that is down, a scheme. That
+/// is no PSP's outage, and none of them is a way around it.
+pub(super) fn common_trouble<'a>(mut standings: impl Iterator<Item = &'a Standing>) -> Vec<Segment> {
+    let troubled = |standing: &'a Standing| {
+        let ails = |state: &&'a Arc<PspState>| state.segment != Segment::all() && state.state.severity() > 0;
+        standing.known.iter().filter(ails).map(|state| &state.segment)
+    };
+    let (Some(first), Some(second)) = (standings.next(), standings.next()) else { return Vec::new() };
+    let mut common: Vec<&Segment> = troubled(first).filter(|segment| troubled(second).any(|it| it == *segment)).collect();
+    for standing in standings {
+        common.retain(|segment| troubled(standing).any(|it| it == *segment));
+    }
+    common.into_iter().cloned().collect()
 }
 
 pub(super) fn technical_share(state: &PspState) -> f64 {

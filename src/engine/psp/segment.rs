@@ -8,6 +8,7 @@ use super::watch::{self, Watch};
 use crate::domain::learning::{SegmentTally, Tally};
 use crate::domain::psp::{self, Evidence, HealthState, OutageCause, PspOutage, PspState, Recovery, Segment, Severity};
 use crate::domain::{EpochMs, PspId};
+use crate::engine::codes::NO_OUTCOME;
 use crate::engine::hashing;
 use crate::engine::settings::HealthSettings;
 use crate::engine::window::tally::OTHER_CODE;
@@ -257,9 +258,11 @@ fn recovery(machine: &Machine, health: &HealthSettings) -> Option<Recovery> {
     Some(Recovery { sample_rate, consecutive_wins: machine.wins(), ramp_share })
 }
 
-/// The more frequent kind of failure; unknown without failures.
+/// The more frequent kind of failure; unknown without failures. Silence is where most were never heard of again.
 fn cause_of(evidence: &Tally) -> OutageCause {
+    let silent = evidence.codes.iter().find(|entry| &*entry.code == NO_OUTCOME).map_or(0, |entry| entry.count);
     match evidence {
+        Tally { persistent, .. } if silent.saturating_mul(2) > *persistent => OutageCause::Silence,
         Tally { persistent: ..=0, .. } => OutageCause::Unknown,
         Tally { timeouts, errors, .. } if timeouts >= errors => OutageCause::Timeouts,
         _ => OutageCause::Errors,
@@ -267,7 +270,7 @@ fn cause_of(evidence: &Tally) -> OutageCause {
 }
 
 fn top_codes(evidence: &Tally) -> Vec<String> {
-    let mut codes: Vec<_> = evidence.codes.iter().filter(|entry| &*&*entry.code != OTHER_CODE).collect();
+    let mut codes: Vec<_> = evidence.codes.iter().filter(|entry| &*entry.code != OTHER_CODE).collect();
     codes.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.code.cmp(&b.code)));
     codes.into_iter().take(TOP_CODES_MAX).map(|entry| entry.code.to_string()).collect()
 }

@@ -9,7 +9,7 @@ use crate::domain::PspId;
 use crate::domain::learning::{SegmentTally, StatsDelta, Tally};
 use crate::domain::psp::HealthState::{self, Degraded, Down, Recovering, Up};
 use crate::domain::psp::{OutageCause, Segment, SegmentKind, Severity};
-use crate::engine::codes::Verdict;
+use crate::engine::codes::{NO_OUTCOME, Verdict};
 use crate::engine::settings::{DetectorKind, EngineSettings, HealthSettings, Psp, SequentialSettings};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -202,6 +202,15 @@ fn failures_that_pass_are_no_evidence() {
     merge(&mut book, vec![(Segment::all(), START, passing)]);
     let state = book.state(&Segment::all(), START, &health()).unwrap();
     assert_eq!((state.state, state.windows.last_15m.errors, state.health_score), (Up, 100, 1.0));
+}
+
+#[test]
+fn silence_is_what_nothing_was_heard_of() {
+    let mut book = book();
+    let mut silent = tally(0, 0, 9);
+    (0..11).for_each(|_| silent.count(Verdict::Timeout { persistent: true }, None, 1_000, Some(NO_OUTCOME)));
+    let effects = merge(&mut book, vec![(Segment::all(), START, silent)]);
+    assert_eq!((effects.transitions[0].to, effects.transitions[0].cause), (Down, OutageCause::Silence));
 }
 
 #[test]
