@@ -60,7 +60,7 @@ pub(super) enum Entry {
     Clock(EpochMs),
     Machine(Segment, Machine),
     Tile { segment: Segment, ring: usize, start: EpochMs, tally: Tally },
-    Tests(Segment, Tests),
+    Tests(Segment, Box<Tests>),
     Baseline(Segment, Box<Baseline>),
 }
 
@@ -118,7 +118,7 @@ pub(super) fn decode(expected: &PspId, key: &[u8], value: &[u8]) -> Result<Entry
     Ok(match part {
         Part::Clock => Entry::Clock(parse(value).ok_or_else(corrupt)?),
         Part::Machine(segment) => Entry::Machine(segment, parse(value).ok_or_else(corrupt)?),
-        Part::Tests(segment) => Entry::Tests(segment, parse(value).ok_or_else(corrupt)?),
+        Part::Tests(segment) => Entry::Tests(segment, Box::new(parse(value).ok_or_else(corrupt)?)),
         Part::Baseline(segment) => Entry::Baseline(segment, Box::new(parse(value).ok_or_else(corrupt)?)),
         Part::Tile { segment, ring, slot } => {
             let (start, tally): (EpochMs, Tally) = parse(value).ok_or_else(corrupt)?;

@@ -212,7 +212,7 @@ impl PspBook {
             book.windows.restore_tile(ring, start, &tally);
         }
         for (segment, stored) in tests {
-            segments.entry(segment).or_insert_with(|| SegmentBook::stored(now)).watch.restore_tests(stored);
+            segments.entry(segment).or_insert_with(|| SegmentBook::stored(now)).watch.restore_tests(*stored);
         }
         for (segment, stored) in baselines {
             segments.entry(segment).or_insert_with(|| SegmentBook::stored(now)).watch.restore_baseline(*stored);
