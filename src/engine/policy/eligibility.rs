@@ -64,7 +64,7 @@ pub(super) fn pool(router: &Router, input: &DecideInput<'_>, segments: &[Segment
     let common = common_trouble(candidates.iter().map(|candidate| &candidate.standing));
     if !common.is_empty() {
         let names: Vec<String> = common.iter().map(ToString::to_string).collect();
-        pool.common_note = Some(format!("{} in trouble at every PSP: held against none", names.join(", ")));
+        pool.common_note = Some(format!("{} out at every PSP: held against none", names.join(", ")));
     }
     for mut candidate in candidates {
         candidate.standing.excused.clone_from(&common);

@@ -149,7 +149,7 @@ fn when_all_are_down_the_least_bad_is_used_and_the_decision_says_so() {
 fn what_fails_at_every_psp_is_held_against_none() {
     let visa = ["alpha", "beta", "gamma"].iter().fold(usual(), |case, psp| case.ailing(psp, "BRAND:VISA", Down, 60));
     check(&visa, &format!("WINDOWED_RATE beta gamma alpha {OTHERS}"));
-    check_reasons(&visa, 0, &["BRAND:VISA in trouble at every PSP: held against none"]);
+    check_reasons(&visa, 0, &["BRAND:VISA out at every PSP: held against none"]);
     // One that is fine is the way around it.
     let one_is_well = visa.ailing("gamma", "BRAND:VISA", Up, 0);
     let skipped: Vec<_> = one_is_well.decide().decision.skipped.into_iter().filter(|it| it.reason == SkipReason::Down).collect();

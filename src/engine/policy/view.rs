@@ -76,17 +76,20 @@ impl Standing {
     }
 }
 
-/// The segments, `ALL` aside, that are in trouble at each of these PSPs: a merchant's own doing, an issuer that is down, a scheme. That
+/// The segments, `ALL` aside, that are DOWN or RECOVERING at each of these PSPs: a merchant's own doing, an issuer that is down, a scheme. That
 /// is no PSP's outage, and none of them is a way around it.
 pub(super) fn common_trouble<'a>(mut standings: impl Iterator<Item = &'a Standing>) -> Vec<Segment> {
-    let troubled = |standing: &'a Standing| {
-        let ails = |state: &&'a Arc<PspState>| state.segment != Segment::all() && state.state.severity() > 0;
-        standing.known.iter().filter(ails).map(|state| &state.segment)
+    let out_of = |standing: &'a Standing| {
+        let out = |state: &&'a Arc<PspState>| {
+            let out = matches!(state.state, HealthState::Down | HealthState::Recovering);
+            out && state.segment != Segment::all()
+        };
+        standing.known.iter().filter(out).map(|state| &state.segment)
     };
     let (Some(first), Some(second)) = (standings.next(), standings.next()) else { return Vec::new() };
-    let mut common: Vec<&Segment> = troubled(first).filter(|segment| troubled(second).any(|it| it == *segment)).collect();
+    let mut common: Vec<&Segment> = out_of(first).filter(|segment| out_of(second).any(|it| it == *segment)).collect();
     for standing in standings {
-        common.retain(|segment| troubled(standing).any(|it| it == *segment));
+        common.retain(|segment| out_of(standing).any(|it| it == *segment));
     }
     common.into_iter().cloned().collect()
 }
