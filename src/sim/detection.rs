@@ -1,7 +1,8 @@
 //! How soon the sequential test sees a fall, and how often it cries wolf: measured on drawn results, beside what theory allows.
 //!
 //! Each run begins with nothing gathered, the worst case for a delay (the one that Lorden's bound is about). Results are drawn one by
-//! one in effect: the successes before each failure as one number, which no test can tell from single results.
+//! one in effect: the successes before each failure as one number, which no test can tell from single results. Or they come as an engine
+//! hears of them: counts of one commit, of unknown order, the first of which the fall happens in.
 
 use super::draw::{Draw, Purpose};
 use crate::engine::psp::sequential::{Plan, SequentialTest};
@@ -30,21 +31,40 @@ impl Fall {
 
     /// Results from the fall to the alarm.
     pub fn delays(&self, run_length: f64, runs: u64, seed: u64) -> Spread {
-        spread(1.0 - self.before, 1.0 - self.after, run_length, (runs, seed))
+        let failing = 1.0 - self.after;
+        spread(1.0 - self.before, run_length, (runs, seed), |plan, draw| until_alarm(plan, failing, draw))
+    }
+
+    /// The same when results come as counts of `size`: up to the end of the one that raises the alarm.
+    pub fn delays_in_deltas(&self, size: u64, run_length: f64, runs: u64, seed: u64) -> Spread {
+        spread(1.0 - self.before, run_length, (runs, seed), |plan, draw| self.until_alarm_in_deltas(size, plan, draw))
+    }
+
+    fn until_alarm_in_deltas(&self, size: u64, plan: &Plan, draw: &mut Draw) -> i64 {
+        let mut test = SequentialTest::default();
+        let mut from = -(draw.below(size) as i64);
+        loop {
+            let to = from + size.max(1) as i64;
+            let failures = (from..to).filter(|&at| draw.chance(1.0 - if at < 0 { self.before } else { self.after })).count();
+            test.count(plan, (to - from, failures as i64), from);
+            if test.finding(plan, 1).alarm {
+                return to;
+            }
+            from = to;
+        }
     }
 }
 
 /// Results until a false alarm, where `before` is the share of successes and stays it.
 pub fn run_lengths(before: f64, run_length: f64, runs: u64, seed: u64) -> Spread {
-    spread(1.0 - before, 1.0 - before, run_length, (runs, seed))
+    let failing = 1.0 - before;
+    spread(failing, run_length, (runs, seed), |plan, draw| until_alarm(plan, failing, draw))
 }
 
-fn spread(expected: f64, failing: f64, run_length: f64, (runs, seed): (u64, u64)) -> Spread {
+fn spread(expected: f64, run_length: f64, (runs, seed): (u64, u64), length: impl Fn(&Plan, &mut Draw) -> i64) -> Spread {
     let plan = Plan::new(expected, run_length);
-    let subject = failing.to_bits();
-    let mut lengths: Vec<i64> = (0..runs.max(1))
-        .map(|run| until_alarm(&plan, failing, &mut Draw::keyed(seed, Purpose::Detection, subject, run)))
-        .collect();
+    let drawn = |run| length(&plan, &mut Draw::keyed(seed, Purpose::Detection, expected.to_bits(), run));
+    let mut lengths: Vec<i64> = (0..runs.max(1)).map(drawn).collect();
     lengths.sort_unstable();
     let at = |share: f64| lengths[((lengths.len() - 1) as f64 * share) as usize] as f64;
     let mean = lengths.iter().map(|&length| length as f64).sum::<f64>() / lengths.len() as f64;
@@ -83,6 +103,23 @@ mod tests {
         check(0.9, 0.5, 30.0);
         check(0.9, 0.05, 8.0);
         check(0.99, 0.95, 400.0);
+    }
+
+    #[test]
+    fn counts_of_unknown_order_cost_little_more_than_themselves() {
+        for (before, after, size) in [(0.9, 0.8, 20), (0.9, 0.5, 20), (0.9, 0.05, 20), (0.9, 0.05, 200), (0.99, 0.95, 200)] {
+            let fall = Fall { before, after };
+            let (one_by_one, in_deltas) = (fall.delays(RUN_LENGTH, 400, 7), fall.delays_in_deltas(size, RUN_LENGTH, 400, 7));
+            // The delta that the fall happens in may be lost, and the alarm comes at the end of one.
+            assert!(
+                in_deltas.median <= one_by_one.median * 1.1 + size as f64,
+                "{fall:?} by {size}: {in_deltas:?}, one by one {one_by_one:?}"
+            );
+            assert!(
+                in_deltas.p95 <= one_by_one.p95 * 1.1 + 2.0 * size as f64,
+                "{fall:?} by {size}: {in_deltas:?}, {one_by_one:?}"
+            );
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ const NAME: &str = "detection";
 const FALLS: [(f64, f64, Option<f64>); 4] =
     [(0.9, 0.8, Some(320.0)), (0.9, 0.5, Some(30.0)), (0.9, 0.05, Some(8.0)), (0.99, 0.95, None)];
 const RUN_LENGTH: u64 = 100_000;
+/// Results that come as one count, of unknown order: a commit's of a busy segment.
+const DELTA: u64 = 20;
 
 pub(super) fn run(bench: &Bench<'_>, options: &Options, figures: &mut Figures) {
     let runs = options.cells.unwrap_or(match bench.size {
@@ -43,6 +45,8 @@ pub(super) fn run(bench: &Bench<'_>, options: &Options, figures: &mut Figures) {
             figures.add(NAME, &what("payments to detect, mean"), ("payments", None), delays.mean);
             figures.add(NAME, &what("payments to detect, median"), ("payments", goal), delays.median);
             figures.add(NAME, &what("payments to detect, 95 %"), ("payments", None), delays.p95);
+            let in_deltas = fall.delays_in_deltas(DELTA, run_length, runs, seed).median;
+            figures.add(NAME, &what(&format!("the same in deltas of {DELTA}, median")), ("payments", None), in_deltas);
         }
     }
 }
