@@ -16,12 +16,12 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::process::Command;
-use workload::{Decision, PaymentPath};
+use workload::{BusyPsp, Decision, PaymentPath, as_usual};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// How many events `payment` and `decision` are to work through; one, unless they are counted.
+/// How many events `payment`, `delta` and `decision` are to work through; one, unless they are counted.
 const EVENTS: &str = "SMARTROUTER_TEST_EVENTS";
 const COUNTED_EVENTS: [u64; 2] = [100, 500];
 
@@ -42,6 +42,14 @@ fn payment() {
     let mut path = PaymentPath::new();
     (0..events()).for_each(|_| path.run());
     assert!(path.counted() > events(), "{} results in all segments", path.counted());
+}
+
+/// What a commit of a payment task sends of one PSP: ten results in each of the segments of a payment, counted, tested and judged.
+#[test]
+fn delta() {
+    let mut psp = BusyPsp::of(as_usual);
+    let transitions: usize = (0..events()).map(|_| black_box(psp.merge_into_open_tile()).transitions.len()).sum();
+    assert_eq!(transitions, 0, "a PSP that is well");
 }
 
 #[test]

@@ -78,6 +78,19 @@ pub(crate) fn with_a_failure(seed: i64) -> Tally {
     tally
 }
 
+/// Ten results of which two are declined, and in every tenth tally a failure besides: what a PSP that is well answers.
+pub(crate) fn as_usual(seed: i64) -> Tally {
+    let mut tally = Tally::default();
+    for result in 0..10 {
+        let verdict = if result % 5 == 4 { Verdict::SoftDecline } else { Verdict::Approved };
+        tally.count(verdict, Some(100 + (seed * 37 + result * 91) % 3_000), 1_000, Some("51"));
+    }
+    if seed % 10 == 0 {
+        tally.count(Verdict::TechnicalError { persistent: true }, Some(900), 1_000, Some("96"));
+    }
+    tally
+}
+
 /// A segment that was busy for a day: every tile of every window holds results.
 pub(crate) struct BusySegment {
     pub(crate) windows: SegmentWindows,
@@ -119,6 +132,11 @@ pub(crate) struct BusyPsp {
 
 impl BusyPsp {
     pub(crate) fn of(tally: fn(i64) -> Tally) -> Self {
+        Self::after(TILES_OF_A_DAY, tally)
+    }
+
+    /// After as many tiles with results.
+    pub(crate) fn after(tiles: i64, tally: fn(i64) -> Tally) -> Self {
         let settings = settings();
         let psp_id = PspId::new("mit");
         let segments = segments_of(&attempt().payment, &settings.engine.segments);
@@ -128,7 +146,7 @@ impl BusyPsp {
         };
         let deltas = (0..64).map(delta).collect();
         let mut busy = Self { book: PspBook::new(psp_id.clone()), deltas, settings, at: START, count: 0 };
-        for _ in 0..TILES_OF_A_DAY {
+        for _ in 0..tiles {
             busy.merge_into_next_tile();
         }
         busy

@@ -49,8 +49,10 @@ impl Signal {
                 (tally.approvals.saturating_add(declines), declines)
             }
             Self::Slow => slow_above.map_or((0, 0), |bound| {
-                let count = |slow: bool| tally.latency.iter().filter(|it| !slow || it.bucket > bound).map(|it| it.count).sum();
-                (count(false), count(true))
+                tally
+                    .latency
+                    .iter()
+                    .fold((0, 0), |(n, slow), it| (n + it.count, slow + if it.bucket > bound { it.count } else { 0 }))
             }),
         }
     }

@@ -1,6 +1,7 @@
 //! Whole days of a simulated PSP through a book with all detectors: what is noticed, how soon, under which name, and what is not.
 
 use super::PspBook;
+use super::detector;
 use super::tests::{engine, health, sequential};
 use crate::domain::PspId;
 use crate::domain::learning::{SegmentTally, StatsDelta, Tally};
@@ -148,6 +149,11 @@ impl Day {
         let delta = StatsDelta { psp_id: PspId::new("mit"), watermark: 0, tallies };
         let effects = self.book.merge(&delta, &self.engine, &self.health);
         self.story.extend(effects.transitions);
+        // What is asked with every delta has to be what the record of a transition would say.
+        for book in self.book.segments.values().filter(|_| self.payments % 8 == 0) {
+            let sight = book.sight(book.windows.watched());
+            assert_eq!(detector::level(sight, &self.health), detector::read(sight, &self.health).level);
+        }
     }
 
     /// Who changed to what, in order.

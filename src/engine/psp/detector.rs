@@ -53,6 +53,16 @@ impl Reading {
     }
 }
 
+/// How bad the detectors in force find it: the level of what `read` tells, for less work. It is asked for with every delta.
+pub(super) fn level(sight: Sight<'_>, health: &HealthSettings) -> Level {
+    let level = |&kind: &DetectorKind| match tested(kind) {
+        None => failure_level(sight.recent, health),
+        Some((signal, _)) if sight.watch.is_calm(signal) => Level::Calm,
+        Some(_) => sequential(kind, sight, health).map_or(Level::Calm, |reading| reading.level),
+    };
+    health.detectors.iter().map(level).max().unwrap_or(Level::Calm)
+}
+
 /// The worst of what the detectors in force read; of those as bad, the one that is nearest to its next alarm.
 pub(super) fn read(sight: Sight<'_>, health: &HealthSettings) -> Reading {
     let mut worst = failure_rate(sight, health);
@@ -71,10 +81,26 @@ pub(super) fn read(sight: Sight<'_>, health: &HealthSettings) -> Reading {
 /// The seed rule: the share of results that failed technically and with a persistent code. What an issuer declines is no evidence.
 fn failure_rate(sight: Sight<'_>, health: &HealthSettings) -> Reading {
     let (n, failures) = (sight.recent.attempts, sight.recent.persistent);
+    Reading {
+        detector: "failure_rate",
+        signal: Signal::Failures,
+        n,
+        failures,
+        statistic: share(failures, n),
+        degraded_threshold: health.degraded_rate,
+        down_threshold: health.down_rate,
+        baseline: share(sight.day.persistent, sight.day.attempts),
+        since: None,
+        level: failure_level(sight.recent, health),
+    }
+}
+
+fn failure_level(recent: &Tally, health: &HealthSettings) -> Level {
+    let (n, failures) = (recent.attempts, recent.persistent);
     let rate = share(failures, n);
     // Without a failure there is no alarm, whatever the thresholds say; below the minimum volume a rate says too little.
     let enough = failures > 0 && n >= health.volume_min;
-    let level = if enough && rate >= health.down_rate {
+    if enough && rate >= health.down_rate {
         Level::Down
     } else if enough && rate >= health.degraded_rate {
         Level::Degraded
@@ -82,30 +108,23 @@ fn failure_rate(sight: Sight<'_>, health: &HealthSettings) -> Reading {
         Level::Calm
     } else {
         Level::Uneasy
-    };
-    Reading {
-        detector: "failure_rate",
-        signal: Signal::Failures,
-        n,
-        failures,
-        statistic: rate,
-        degraded_threshold: health.degraded_rate,
-        down_threshold: health.down_rate,
-        baseline: share(sight.day.persistent, sight.day.attempts),
-        since: None,
-        level,
+    }
+}
+
+/// What a sequential test looks at, and its name.
+fn tested(kind: DetectorKind) -> Option<(Signal, &'static str)> {
+    match kind {
+        FailureRate => None,
+        Failures => Some((Signal::Failures, "failures")),
+        Declines => Some((Signal::Declines, "declines")),
+        Latency => Some((Signal::Slow, "latency")),
     }
 }
 
 /// A sequential test says that something changed; how much since says whether that is degraded or down. It is called off when its sums have
 /// fallen to half of what raised the alarm.
 fn sequential(kind: DetectorKind, sight: Sight<'_>, health: &HealthSettings) -> Option<Reading> {
-    let (signal, detector) = match kind {
-        FailureRate => return None,
-        Failures => (Signal::Failures, "failures"),
-        Declines => (Signal::Declines, "declines"),
-        Latency => (Signal::Slow, "latency"),
-    };
+    let (signal, detector) = tested(kind)?;
     let may_take_down = match signal {
         Signal::Failures => true,
         Signal::Declines => health.sequential.declines_take_down,

@@ -1,6 +1,6 @@
 //! The state machine of a segment: which transitions exist, and when one is due.
 
-use super::detector::{Level, Reading};
+use super::detector::Level;
 use crate::domain::EpochMs;
 use crate::domain::psp::{HealthState, OutageCause};
 use crate::engine::settings::HealthSettings;
@@ -170,10 +170,10 @@ impl Machine {
     }
 
     /// The transition that is due at `now`, if any.
-    pub(super) fn due(&self, reading: &Reading, results: Probation, now: EpochMs, health: &HealthSettings) -> Option<Step> {
+    pub(super) fn due(&self, level: Level, results: Probation, now: EpochMs, health: &HealthSettings) -> Option<Step> {
         let waited = |wait_ms: i64| now - self.since >= wait_ms;
         let trigger = match self.state {
-            HealthState::Unknown | Up | Degraded => match reading.level {
+            HealthState::Unknown | Up | Degraded => match level {
                 Level::Down => Trigger::FailuresSoared,
                 Level::Degraded => Trigger::FailuresRose,
                 Level::Calm if waited(health.dwell_ms) => Trigger::FailuresFell,

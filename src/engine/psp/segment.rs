@@ -95,8 +95,9 @@ impl SegmentBook {
     pub(super) fn due(&mut self, always: bool, now: EpochMs, health: &HealthSettings) -> Option<(Step, Reading)> {
         let results = self.merging.take().or(always.then(Probation::default))?;
         self.machine_dirty |= self.machine.count(results, now, health);
-        let reading = self.read(self.windows.watched(), health);
-        self.machine.due(&reading, results, now, health).map(|step| (step, reading))
+        let sight = self.sight(self.windows.watched());
+        let step = self.machine.due(detector::level(sight, health), results, now, health)?;
+        Some((step, detector::read(sight, health)))
     }
 
     /// As `due`, for a segment that an alarm raised elsewhere is about.
@@ -111,7 +112,7 @@ impl SegmentBook {
         let level = if down { Level::Down } else { Level::Degraded };
         let reading = Reading { n: part.n, failures: part.failures, level, ..alarm.clone() };
         let open = matches!(self.machine.state(), HealthState::Up | HealthState::Degraded);
-        let step = open.then(|| self.machine.due(&reading, Probation::default(), now, health)).flatten()?;
+        let step = open.then(|| self.machine.due(level, Probation::default(), now, health)).flatten()?;
         Some((step, reading))
     }
 
@@ -165,8 +166,8 @@ impl SegmentBook {
         self.watch.forget();
     }
 
-    fn read(&self, recent: &Tally, health: &HealthSettings) -> Reading {
-        detector::read(Sight { recent, day: self.windows.last_24h(), watch: &self.watch }, health)
+    pub(super) fn sight<'a>(&'a self, recent: &'a Tally) -> Sight<'a> {
+        Sight { recent, day: self.windows.last_24h(), watch: &self.watch }
     }
 
     /// The record of a step that the machine has just made.
@@ -200,7 +201,7 @@ impl SegmentBook {
 
     pub(super) fn published(&self, (psp_id, segment): (&PspId, &Segment), at: EpochMs, health: &HealthSettings) -> PspState {
         let evidence = self.windows.recent(health.window_ms, self.machine.evidence_from());
-        let reading = self.read(&evidence, health);
+        let reading = detector::read(self.sight(&evidence), health);
         let state = self.machine.state();
         // What it takes to leave the state for a worse one.
         let next_worse = if state == HealthState::Up { HealthState::Degraded } else { HealthState::Down };

@@ -1,7 +1,6 @@
 //! The state machine minute by minute, its records, its entries, its bounds.
 
-use super::baseline::Signal;
-use super::detector::{Level, Reading};
+use super::detector::Level;
 use super::entry::{self, CorruptState};
 use super::machine::{Machine, Outage, Probation, TRANSITIONS, Trigger};
 use super::{PspBook, StatsEffects, admit, psp_of_key};
@@ -374,19 +373,7 @@ fn no_step_but_those_in_the_table() {
                 let results = Probation { wins, failures };
                 let now = next.since();
                 next.count(results, now, &health());
-                let reading = Reading {
-                    detector: "",
-                    signal: Signal::Failures,
-                    baseline: 0.0,
-                    since: None,
-                    n: 0,
-                    failures: 0,
-                    statistic: 0.0,
-                    degraded_threshold: 0.0,
-                    down_threshold: 0.0,
-                    level,
-                };
-                let Some(step) = next.due(&reading, results, next.since() + at, &health()) else { continue };
+                let Some(step) = next.due(level, results, next.since() + at, &health()) else { continue };
                 assert_eq!(step.from(), machine.state());
                 next.enter(step, seen, machine.since() + at, &health());
                 assert_eq!((next.state(), next.version()), (step.to(), machine.version() + 1));

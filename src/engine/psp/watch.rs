@@ -69,6 +69,12 @@ impl Watch {
         self.plans[at].as_ref().map(|plan| self.tests[at].finding(plan, health.sequential.failures_min))
     }
 
+    /// What `finding` would tell is neither an alarm nor near to one.
+    pub(super) fn is_calm(&self, signal: Signal) -> bool {
+        let at = SIGNALS.iter().position(|it| *it == signal);
+        at.and_then(|at| self.plans[at].as_ref().map(|plan| self.tests[at].is_calm(plan))).unwrap_or(true)
+    }
+
     /// Forgets all evidence, not what is expected.
     pub(super) fn forget(&mut self) {
         if !self.is_idle() {
