@@ -266,8 +266,33 @@ def broker_of_another_shape(router):
         assert status in (1, 3) and "payment.outcomes" in told and "6" in told, (words, status, told)
 
 
+def simulated_outage(router):
+    """At the default configuration: calm raises no alarm, and a PSP that fails every payment is left on the word of the sequential test,
+    with less evidence than the seed rule wants at least."""
+    process = router.start()
+    simulate = lambda *words: router.json("simulate", "--rate", "30", *words)
+    report = simulate("--duration", "20", "--seed", "3")
+    assert report["attempts"] > 300 and report["unanswered"] == 0, report
+    calm = router.read("psp.outages")
+    assert not calm, calm
+    scenario = router.dir / "outage.toml"
+    scenario.write_text("name = 'test'\n[[outages]]\npsp = 'worldpay'\nfrom_ms = 5000\nto_ms = 25000\nfault = { kind = 'total' }\n")
+    simulate("--duration", "25", "--seed", "4", "--scenario", str(scenario))
+    told = [record for _, record in router.read("psp.outages", lambda records: len(records) > 0)]
+    first = told[0]
+    evidence = first["evidence"]
+    assert first["from"] == "UP" and first["to"] == "DOWN" and first["cause"] in ("ERRORS", "TIMEOUTS", "SILENCE"), first
+    # In nats, of which the seed rule's shares have no more than one.
+    assert evidence["statistic"] >= evidence["threshold"] > 1 and 5 <= evidence["failures"] <= evidence["n"] < 20, first
+    assert {record["psp_id"] for record in told} == {"worldpay"}, told
+    avoided = [decision for _, decision in router.read("routing.decisions") for skipped in decision["skipped"]
+               if (skipped["psp_id"], skipped["reason"]) == ("worldpay", "DOWN")]
+    assert avoided and all(decision["ranked"][0]["psp_id"] != "worldpay" for decision in avoided if decision["decided_by"] != "RECOVERY_SAMPLE"), len(avoided)
+    assert router.stop(process) == 0
+
+
 CHECKS = [stop_and_start, killed_while_working, killed_and_replaced, dead_letters_and_redrive, wrong_use, history_both_ways,
-          broker_of_another_shape]
+          broker_of_another_shape, simulated_outage]
 
 
 def main():
