@@ -61,14 +61,16 @@ pub(super) fn run(bench: &Bench<'_>, options: &Options, figures: &mut Figures) -
     let mut found = Vec::new();
     for _ in 0..bench.runs {
         let bed = Bed::make(bench.context, bench.globals, 4)?;
-        let history = write_history(&bed, &shape, rate * history_s)?;
+        // One source of payments for both: a repeated one would be recognised, and count in no window.
+        let mut asking = Asking::new(shape.clone());
+        let history = write_history(&bed, &shape, &mut asking, rate * history_s)?;
         let mut engine = Engine::start(&bed)?;
         let inputs = bed.partitions(&[topics::PAYMENT_ATTEMPTS, topics::PAYMENT_OUTCOMES])?;
         while bed.committed(&inputs)? < history {
             engine.check()?;
             thread::sleep(Duration::from_millis(200));
         }
-        let mut shop = Shop::open(bench, &bed, &shape, &mut engine, rate)?;
+        let mut shop = Shop::open(bench, &bed, (&shape, asking), &mut engine, rate)?;
         for _ in 0..outages {
             found.push(shop.outage(&mut engine)?);
         }
@@ -104,9 +106,9 @@ fn tell(found: &[Found], rate: u64, figures: &mut Figures) {
 }
 
 /// Good payments until now, evenly over the PSPs. Returns the records written.
-fn write_history(bed: &Bed, shape: &Shape, payments: u64) -> Result<u64> {
+fn write_history(bed: &Bed, shape: &Shape, asking: &mut Asking, payments: u64) -> Result<u64> {
     let shape = shape.clone().ending_now(payments);
-    let (mut asking, press) = (Asking::new(shape.clone()), Press::new(bed.codec.clone(), &bed.names));
+    let press = Press::new(bed.codec.clone(), &bed.names);
     let mut appender = bed.log.appender()?;
     for (number, psp) in (0..payments).zip(shape.psps.iter().cycle()) {
         let at = shape.start_at + (number as f64 / shape.attempts_per_second * 1_000.0) as i64;
@@ -165,14 +167,14 @@ struct Outage {
 }
 
 impl<'a> Shop<'a> {
-    fn open(bench: &Bench<'_>, bed: &'a Bed, shape: &Shape, engine: &mut Engine, rate: u64) -> Result<Self> {
+    fn open(bench: &Bench<'_>, bed: &'a Bed, (shape, asking): (&Shape, Asking), engine: &mut Engine, rate: u64) -> Result<Self> {
         let prompt = bench.context.kafka_with(&PROMPT)?;
         let mut answers = Answers::open(bed, &prompt)?;
         answers.warm_up(bed, &prompt, shape, engine)?;
         Ok(Self {
             bed,
             press: Press::new(bed.codec.clone(), &bed.names),
-            asking: Asking::new(shape.clone()),
+            asking,
             appender: prompt.appender()?,
             answers,
             transitions: bed.reader_at_end(&prompt, topics::PSP_OUTAGES)?,
