@@ -268,7 +268,8 @@ def broker_of_another_shape(router):
 
 def simulated_outage(router):
     """At the default configuration: calm raises no alarm, and a PSP that fails every payment is left on the word of the sequential test,
-    with less evidence than the seed rule wants at least."""
+    on failures that are too few among all results for the seed rule. Answers to payments from before the outage still come with the
+    first failures, and an attempt that is never answered fails late: the first step may be to DEGRADED."""
     process = router.start()
     simulate = lambda *words: router.json("simulate", "--rate", "30", *words)
     report = simulate("--duration", "20", "--seed", "3")
@@ -278,12 +279,16 @@ def simulated_outage(router):
     scenario = router.dir / "outage.toml"
     scenario.write_text("name = 'test'\n[[outages]]\npsp = 'worldpay'\nfrom_ms = 5000\nto_ms = 25000\nfault = { kind = 'total' }\n")
     simulate("--duration", "25", "--seed", "4", "--scenario", str(scenario))
-    told = [record for _, record in router.read("psp.outages", lambda records: len(records) > 0)]
+    told = [record for _, record in router.read("psp.outages", lambda records: any(record["to"] == "DOWN" for _, record in records))]
+    told.sort(key=lambda record: record["at"])
     first = told[0]
     evidence = first["evidence"]
-    assert first["from"] == "UP" and first["to"] == "DOWN" and first["cause"] in ("ERRORS", "TIMEOUTS", "SILENCE"), first
+    assert first["from"] == "UP" and first["to"] in ("DEGRADED", "DOWN") and first["cause"] in ("ERRORS", "TIMEOUTS", "SILENCE"), first
+    assert any(record["to"] == "DOWN" for record in told), told
     # In nats, of which the seed rule's shares have no more than one.
-    assert evidence["statistic"] >= evidence["threshold"] > 1 and 5 <= evidence["failures"] <= evidence["n"] < 20, first
+    assert evidence["statistic"] >= evidence["threshold"] > 1, first
+    # The seed rule alarms at a fifth of the results of five minutes, which are all that there are.
+    assert 5 <= evidence["failures"] < 0.2 * first["payments_at_risk"], first
     assert {record["psp_id"] for record in told} == {"worldpay"}, told
     avoided = [decision for _, decision in router.read("routing.decisions") for skipped in decision["skipped"]
                if (skipped["psp_id"], skipped["reason"]) == ("worldpay", "DOWN")]

@@ -150,7 +150,7 @@ impl Day {
         let effects = self.book.merge(&delta, &self.engine, &self.health);
         self.story.extend(effects.transitions);
         // What is asked with every delta has to be what the record of a transition would say.
-        for book in self.book.segments.values().filter(|_| self.payments % 8 == 0) {
+        for book in self.book.segments.values().filter(|_| self.payments.is_multiple_of(8)) {
             let sight = book.sight(book.windows.watched());
             assert_eq!(detector::level(sight, &self.health), detector::read(sight, &self.health).level);
         }
