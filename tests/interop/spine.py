@@ -268,8 +268,8 @@ def broker_of_another_shape(router):
 
 def simulated_outage(router):
     """At the default configuration: calm raises no alarm, and a PSP that fails every payment is left on the word of the sequential test,
-    on failures that are too few among all results for the seed rule. Answers to payments from before the outage still come with the
-    first failures, and an attempt that is never answered fails late: the first step may be to DEGRADED."""
+    not of the seed rule. Answers to payments from before the outage still come with the first failures, and an attempt that is never
+    answered fails late: the first step may be to DEGRADED."""
     process = router.start()
     simulate = lambda *words: router.json("simulate", "--rate", "30", *words)
     report = simulate("--duration", "20", "--seed", "3")
@@ -290,13 +290,15 @@ def simulated_outage(router):
     assert any(record["to"] == "DOWN" for record in told), told
     # In nats, of which the seed rule's shares have no more than one.
     assert evidence["statistic"] >= evidence["threshold"] > 1, first
-    # The seed rule alarms at a fifth of the results of five minutes, which are all that there are.
-    assert 5 <= evidence["failures"] < 0.2 * first["payments_at_risk"], first
+    assert evidence["failures"] >= 5, first
     assert {record["psp_id"] for record in told} == {"worldpay"}, told
     assert first["at"] >= begun, first
-    avoided = [decision for _, decision in router.read("routing.decisions") for skipped in decision["skipped"]
-               if (skipped["psp_id"], skipped["reason"]) == ("worldpay", "DOWN")]
-    assert avoided and all(decision["ranked"][0]["psp_id"] != "worldpay" for decision in avoided if decision["decided_by"] != "RECOVERY_SAMPLE"), len(avoided)
+    skips = lambda decision: any((skipped["psp_id"], skipped["reason"]) == ("worldpay", "DOWN") for skipped in decision["skipped"])
+    avoided = [decision for _, decision in router.read("routing.decisions", lambda records: any(skips(decision) for _, decision in records))
+               if skips(decision)]
+    assert avoided, "nothing was kept away from a PSP that is down"
+    taken = [decision for decision in avoided if decision["ranked"][0]["psp_id"] == "worldpay" and decision["decided_by"] != "RECOVERY_SAMPLE"]
+    assert not taken, taken[:3]
     assert router.stop(process) == 0
 
 
