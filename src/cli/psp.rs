@@ -1,13 +1,14 @@
-//! `psp list|show`: how the PSPs are doing, as `psp.states` says.
+//! `psp list|show|history`: how the PSPs are doing, as `psp.states` and `psp.outages` say.
 
 use super::Verdict;
 use super::context::Context;
 use super::scan::scan;
-use super::screen::{Column, percent, text, time};
-use anyhow::{Context as _, Result, bail};
+use super::screen::{Column, one_line, percent, text, time};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Subcommand;
 use serde_json::Value;
-use smartrouter::domain::psp::{PspState, SegmentKind};
+use smartrouter::domain::psp::{Evidence, HealthState, PspOutage, PspState, SegmentKind};
+use smartrouter::engine::settings::HealthSettings;
 use smartrouter::io::codec::Codec;
 use smartrouter::io::log::EventLog;
 use smartrouter::io::topics;
@@ -21,10 +22,19 @@ pub(super) enum Command {
         #[arg(long)]
         segments: bool,
     },
-    /// One PSP with all its segments
+    /// One PSP with all its segments; for those that are not UP, why, and what brings them back
     Show {
         #[arg(value_name = "PSP")]
         psp_id: String,
+    },
+    /// Changes of state, oldest first
+    History {
+        /// Of this PSP only
+        #[arg(value_name = "PSP")]
+        psp_id: Option<String>,
+        /// So many at most, the newest ones
+        #[arg(long, default_value_t = 50)]
+        last: usize,
     },
 }
 
@@ -39,20 +49,97 @@ const COLUMNS: &[Column] = &[
     Column::new("P95 MS", "/windows/last_1h/latency_p95_ms"),
 ];
 
+const HISTORY: &[Column] = &[
+    Column::shown("AT", "/at", time),
+    Column::new("PSP", "/psp_id"),
+    Column::shown("SEGMENT", "/segment", segment),
+    Column::new("FROM", "/from"),
+    Column::new("TO", "/to"),
+    Column::new("CAUSE", "/cause"),
+    Column::shown("FAILED", "/evidence", evidence),
+    Column::shown("CODES", "/evidence/top_codes", codes),
+    Column::new("PAYMENTS AT RISK", "/payments_at_risk"),
+];
+
 pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
-    let mut states = states(context.log()?.as_ref(), &context.codec()?, context.topic(topics::PSP_STATES))?;
+    let (log, codec) = (context.log()?, context.codec()?);
+    let unknown = |psp_id: &str| anyhow!("nothing is known of a PSP {psp_id:?}: `smartrouter psp list` shows those with traffic");
+    let mut states = states(log.as_ref(), &codec, context.topic(topics::PSP_STATES))?;
     match command {
-        Command::List { segments: true } => {}
-        Command::List { segments: false } => states.retain(|state| state.segment.kind == SegmentKind::All),
+        Command::List { segments } => {
+            states.retain(|state| *segments || state.segment.kind == SegmentKind::All);
+            context.screen().rows(COLUMNS, &states, "no PSP has had any traffic yet")?;
+        }
         Command::Show { psp_id } => {
             states.retain(|state| state.psp_id.as_str() == psp_id);
             if states.is_empty() {
-                bail!("nothing is known of a PSP {psp_id:?}: `smartrouter psp list` shows those with traffic");
+                return Err(unknown(psp_id));
+            }
+            let outages = outages(log.as_ref(), &codec, context.topic(topics::PSP_OUTAGES))?;
+            context.screen().rows(COLUMNS, &states, "")?;
+            for state in states.iter().filter(|state| state.state != HealthState::Up) {
+                context.screen().say(explanation(state, &outages, &context.config().settings.health))?;
             }
         }
+        Command::History { psp_id, last } => {
+            if let Some(psp_id) = psp_id.as_deref().filter(|psp_id| states.iter().all(|state| state.psp_id.as_str() != *psp_id)) {
+                return Err(unknown(psp_id));
+            }
+            let mut outages = outages(log.as_ref(), &codec, context.topic(topics::PSP_OUTAGES))?;
+            outages.retain(|outage| psp_id.as_deref().is_none_or(|psp_id| outage.psp_id.as_str() == psp_id));
+            let newest = &outages[outages.len().saturating_sub(*last)..];
+            context.screen().rows(HISTORY, newest, "no PSP has changed its state yet")?;
+        }
     }
-    context.screen().rows(COLUMNS, &states, "no PSP has had any traffic yet")?;
     Ok(Verdict::Done)
+}
+
+/// Every record of that topic, oldest first.
+fn outages(log: &dyn EventLog, codec: &Codec, topic: String) -> Result<Vec<PspOutage>> {
+    let mut values = Vec::new();
+    scan(log, &[topic], |record| values.extend(record.value))?;
+    let decode = |value: bytes::Bytes| codec.decode::<PspOutage>(&value).context("a record of psp.outages cannot be read");
+    let mut outages: Vec<PspOutage> = values.into_iter().map(decode).collect::<Result<_>>()?;
+    outages.sort_by_key(|outage| outage.at);
+    Ok(outages)
+}
+
+/// Why a segment is in its state, and what ends it.
+fn explanation(state: &PspState, outages: &[PspOutage], health: &HealthSettings) -> String {
+    let since = time(&state.since.into());
+    let mut text = format!("{} is {} since {since}", state.segment, state.state);
+    let entered =
+        outages.iter().rev().find(|it| it.psp_id == state.psp_id && it.segment == state.segment && it.to == state.state);
+    if let Some(outage) = entered {
+        let Evidence { n, failures, top_codes, statistic, threshold } = &outage.evidence;
+        text += &format!(": {failures} of {n} failed");
+        if !top_codes.is_empty() {
+            text += &format!(" ({})", one_line(&top_codes.join(", ")));
+        }
+        text += &format!(", evidence {statistic:.2} of {threshold:.2}");
+    }
+    let seconds = |ms: i64| ms as f64 / 1_000.0;
+    text + &match (state.state, &state.recovery) {
+        (HealthState::Down, _) => format!(
+            ". It is tried again when it has been down, and without failures, for {} s; each relapse doubles that, up to {} s.",
+            seconds(health.hold_ms),
+            seconds(health.hold_ms_max)
+        ),
+        (HealthState::Recovering, Some(recovery)) => format!(
+            ". It gets {:.0} % of its traffic, and {:.0} % of the rest as samples; {} results in a row went well, and each step takes {}.",
+            100.0 * recovery.ramp_share,
+            100.0 * recovery.sample_rate,
+            recovery.consecutive_wins,
+            health.wins_to_restore
+        ),
+        (HealthState::Degraded, _) => {
+            format!(
+                ". It is UP again when no detector sees more than is usual, after {} s at the earliest.",
+                seconds(health.dwell_ms)
+            )
+        }
+        _ => ".".to_owned(),
+    }
 }
 
 /// The newest record of every key of that topic.
@@ -78,6 +165,16 @@ fn segment(value: &Value) -> String {
     }
 }
 
+fn evidence(value: &Value) -> String {
+    let count = |name: &str| value.get(name).and_then(Value::as_i64).unwrap_or_default();
+    format!("{} of {}", count("failures"), count("n"))
+}
+
+fn codes(value: &Value) -> String {
+    let codes: Vec<String> = value.as_array().into_iter().flatten().map(text).collect();
+    if codes.is_empty() { "-".to_owned() } else { codes.join(", ") }
+}
+
 /// Approval rate and the results it rests on.
 fn window(value: &Value) -> String {
     match value.get("attempts").and_then(Value::as_i64) {
@@ -97,5 +194,8 @@ mod tests {
         assert_eq!(window(&json!({"attempts": 0, "approval_rate": 0.0})), "-");
         assert_eq!(segment(&json!({"kind": "ALL", "value": ""})), "ALL");
         assert_eq!(segment(&json!({"kind": "BRAND", "value": "VISA"})), "BRAND:VISA");
+        assert_eq!(evidence(&json!({"failures": 11, "n": 29})), "11 of 29");
+        assert_eq!(codes(&json!(["91", "x\u{1b}[2J"])), "91, x [2J");
+        assert_eq!(codes(&json!([])), "-");
     }
 }

@@ -292,13 +292,22 @@ def simulated_outage(router):
     assert evidence["statistic"] >= evidence["threshold"] > 1, first
     assert evidence["failures"] >= 5, first
     assert {record["psp_id"] for record in told} == {"worldpay"}, told
-    assert first["at"] >= begun, first
+    # Steps are told in tiles of ten seconds.
+    assert first["at"] >= begun - datetime.timedelta(seconds=10), first
     skips = lambda decision: any((skipped["psp_id"], skipped["reason"]) == ("worldpay", "DOWN") for skipped in decision["skipped"])
     avoided = [decision for _, decision in router.read("routing.decisions", lambda records: any(skips(decision) for _, decision in records))
                if skips(decision)]
     assert avoided, "nothing was kept away from a PSP that is down"
     taken = [decision for decision in avoided if decision["ranked"][0]["psp_id"] == "worldpay" and decision["decided_by"] != "RECOVERY_SAMPLE"]
     assert not taken, taken[:3]
+    history = router.json("psp", "history", "worldpay")
+    steps = lambda rows: [row["to"] for row in rows if row["segment"]["kind"] == "ALL"]
+    assert steps(history)[:len(steps(told))] == steps(told), history
+    assert router.json("psp", "history", "--last", "1")[0]["at"] == history[-1]["at"] and router.json("psp", "history", "amex") == []
+    status, out, err = router.command("psp", "show", "worldpay")
+    assert status == 0 and "ALL is" in out and "failed" in out, (out, err)
+    status, out, err = router.command("psp", "history", "nobody")
+    assert status == 1 and "nobody" in err, (out, err)
     assert router.stop(process) == 0
 
 
