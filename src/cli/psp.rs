@@ -33,8 +33,8 @@ pub(super) enum Command {
         #[arg(value_name = "PSP")]
         psp_id: Option<String>,
         /// So many at most, the newest ones
-        #[arg(long, default_value_t = 50)]
-        last: usize,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+        last: u16,
     },
 }
 
@@ -87,7 +87,7 @@ pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
             }
             let mut outages = outages(log.as_ref(), &codec, context.topic(topics::PSP_OUTAGES))?;
             outages.retain(|outage| psp_id.as_deref().is_none_or(|psp_id| outage.psp_id.as_str() == psp_id));
-            let newest = &outages[outages.len().saturating_sub(*last)..];
+            let newest = &outages[outages.len().saturating_sub(usize::from(*last))..];
             context.screen().rows(HISTORY, newest, "no PSP has changed its state yet")?;
         }
     }
@@ -107,19 +107,17 @@ fn outages(log: &dyn EventLog, codec: &Codec, topic: String) -> Result<Vec<PspOu
 /// Why a segment is in its state, and what ends it.
 fn explanation(state: &PspState, outages: &[PspOutage], health: &HealthSettings) -> String {
     let since = time(&state.since.into());
-    let mut text = format!("{} is {} since {since}", state.segment, state.state);
     let entered =
         outages.iter().rev().find(|it| it.psp_id == state.psp_id && it.segment == state.segment && it.to == state.state);
-    if let Some(outage) = entered {
-        let Evidence { n, failures, top_codes, statistic, threshold } = &outage.evidence;
-        text += &format!(": {failures} of {n} failed");
-        if !top_codes.is_empty() {
-            text += &format!(" ({})", one_line(&top_codes.join(", ")));
-        }
-        text += &format!(", evidence {statistic:.2} of {threshold:.2}");
-    }
+    let why = entered.map_or_else(
+        String::new,
+        |PspOutage { evidence: Evidence { n, failures, top_codes, statistic, threshold }, .. }| {
+            let codes = if top_codes.is_empty() { String::new() } else { format!(" ({})", one_line(&top_codes.join(", "))) };
+            format!(": {failures} of {n} failed{codes}, evidence {statistic:.2} of {threshold:.2}")
+        },
+    );
     let seconds = |ms: i64| ms as f64 / 1_000.0;
-    text + &match (state.state, &state.recovery) {
+    let way_back = match (state.state, &state.recovery) {
         (HealthState::Down, _) => format!(
             ". It is tried again when it has been down, and without failures, for {} s; each relapse doubles that, up to {} s.",
             seconds(health.hold_ms),
@@ -139,7 +137,8 @@ fn explanation(state: &PspState, outages: &[PspOutage], health: &HealthSettings)
             )
         }
         _ => ".".to_owned(),
-    }
+    };
+    format!("{} is {} since {since}{why}{way_back}", state.segment, state.state)
 }
 
 /// The newest record of every key of that topic.
