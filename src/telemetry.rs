@@ -42,6 +42,7 @@ metrics! {
     Counter DECISIONS "smartrouter_decisions_total" "Routing decisions, by decided_by.";
     Counter FALLBACKS "smartrouter_fallbacks_total" "Decisions that a lower authority than the configured one had to make.";
     Counter RESULTS "smartrouter_results_total" "Results of attempts, by psp_id (unlisted: of PSPs that are not in the configuration) and verdict.";
+    Counter UNKNOWN_CODES "smartrouter_unknown_error_codes_total" "Outcomes whose error code is not in the table (error_codes), by psp_id as above.";
     Counter DUPLICATES "smartrouter_duplicates_total" "Records that were recognised as repeats and not counted again, by topic.";
     Counter LATE_DROPPED "smartrouter_late_dropped_total" "Results too late for any open tile, by psp_id.";
     Counter WINDOWLESS "smartrouter_results_without_window_total" "Results of PSPs beyond engine.psps_max: told in feedback, counted in no window.";

@@ -13,7 +13,6 @@ cases::cases! { check:
     wrong_use
     history_both_ways
     broker_of_another_shape
-    simulated_outage
 }
 
 fn check(name: &str) {

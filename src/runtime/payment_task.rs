@@ -28,6 +28,8 @@ use std::time::Instant;
 
 /// Entities of each kind that a task keeps decoded between commits: enough that an outcome finds its attempt, at some hundred bytes each.
 const CACHE_ENTRIES_MAX: usize = 16_000;
+/// Unknown error codes that a task reports by name: whoever invents codes invents many.
+const UNKNOWN_CODES_MAX: usize = 20;
 /// Entries that one sweep looks at: retention costs a bounded time per turn.
 const SWEEP_ENTRIES: usize = 500;
 
@@ -52,6 +54,8 @@ pub(super) struct PaymentTask {
     /// Since the last commit retention took something.
     has_expired: bool,
     sweep_from: [Vec<u8>; 2],
+    /// Error codes that were reported as unknown.
+    unknown_codes: BTreeSet<(PspId, String)>,
 }
 
 impl Entity for PaymentState {
@@ -96,6 +100,7 @@ impl PaymentTask {
             mixed: false,
             has_expired: false,
             sweep_from: [Vec::new(), Vec::new()],
+            unknown_codes: BTreeSet::new(),
         })
     }
 
@@ -124,6 +129,7 @@ impl PaymentTask {
                 let effects = self.observe(shared, &outcome.payment_id, Event::Outcome(outcome))?;
                 if !effects.duplicate {
                     self.note_approval(shared, outcome)?;
+                    self.note_code(shared, outcome);
                 }
                 self.take(shared, outcome.key(), effects, Some(pending))?;
             }
@@ -153,6 +159,19 @@ impl PaymentTask {
             entry.mark_dirty(Cause::Events);
         }
         Ok(())
+    }
+
+    /// A code that the table does not know is judged by a rule (`engine::codes`), and reported: the table may be adapted.
+    fn note_code(&mut self, shared: &Shared, outcome: &PaymentOutcome) {
+        let psp = &outcome.psp_id;
+        let Some(code) = outcome.error_code.as_deref().filter(|code| shared.codes.find(psp, code).is_none()) else { return };
+        counter!(telemetry::UNKNOWN_CODES, "psp_id" => psp_label(shared, psp)).increment(1);
+        // Bounded in number and length, and without what might be a card's number: it is the PSP's text.
+        let is_short = code.len() <= 40 && code.bytes().filter(u8::is_ascii_digit).count() <= 8;
+        if is_short && self.unknown_codes.len() < UNKNOWN_CODES_MAX && self.unknown_codes.insert((psp.clone(), code.to_owned())) {
+            tracing::warn!(%psp, code = ?code, "an error code that is not in the table: a decline with it is one, a time-out or an error counts as \
+                                               persistent; list it under [[error_codes]]");
+        }
     }
 
     fn on_request(&mut self, shared: &Shared, record: &Record, request: &RoutingRequest) -> Result<(), TaskError> {
@@ -369,10 +388,14 @@ fn expired(shared: &Shared, shard: Shard, before: EpochMs, from: &mut Vec<u8>) -
     Ok(ids)
 }
 
-fn count_results(shared: &Shared, psp_id: &PspId, tally: &Tally) {
-    // An id that somebody invents gets no label of its own: labels are kept for ever.
+/// An id that somebody invents gets no label of its own: labels are kept for ever.
+fn psp_label(shared: &Shared, psp_id: &PspId) -> String {
     let is_listed = shared.settings.psps.iter().any(|psp| psp.id == *psp_id);
-    let psp_id = if is_listed { psp_id.as_str() } else { "unlisted" };
+    (if is_listed { psp_id.as_str() } else { "unlisted" }).to_owned()
+}
+
+fn count_results(shared: &Shared, psp_id: &PspId, tally: &Tally) {
+    let psp_id = psp_label(shared, psp_id);
     let verdicts = [
         ("approved", tally.approvals),
         ("soft_decline", tally.soft_declines),
@@ -381,7 +404,7 @@ fn count_results(shared: &Shared, psp_id: &PspId, tally: &Tally) {
         ("error", tally.errors),
     ];
     for (verdict, count) in verdicts.into_iter().filter(|(_, count)| *count > 0) {
-        counter!(telemetry::RESULTS, "psp_id" => psp_id.to_string(), "verdict" => verdict).increment(count.unsigned_abs());
+        counter!(telemetry::RESULTS, "psp_id" => psp_id.clone(), "verdict" => verdict).increment(count.unsigned_abs());
     }
 }
 

