@@ -184,23 +184,11 @@ fn health() -> HealthSettings {
     }
 }
 
+/// As they are shipped.
+#[allow(clippy::unwrap_used, reason = "without the shipped configuration there is no test")]
 fn sequential() -> SequentialSettings {
-    SequentialSettings {
-        results_per_false_alarm: 100_000.0,
-        false_alarms_per_day: 0.03,
-        failures_min: 5,
-        failure_prior: 0.02,
-        decline_prior: 0.2,
-        prior_results: 100.0,
-        results_min: 300.0,
-        margin: 2.0,
-        failure_floor: 0.01,
-        decline_floor: 0.05,
-        slow_floor: 0.05,
-        slow_factor: 1.5,
-        declines_take_down: false,
-        slow_takes_down: false,
-    }
+    let shipped: toml::Table = toml::from_str(include_str!("../src/config/default.toml")).unwrap();
+    shipped["health"]["sequential"].clone().try_into().unwrap()
 }
 
 fn engine() -> EngineSettings {

@@ -4,9 +4,10 @@ use super::{DecideInput, Decided, Router, StaticView, decide};
 use crate::domain::PspId;
 use crate::domain::payment::{Card, CardType, Initiator, MessageConfig, Payment, PreviousAttempt, RoutingRequest, Status};
 use crate::domain::psp::{Detector, HealthState, PspState, Segment, SegmentKind, WindowStats, Windows};
+use crate::engine::psp::tests::sequential;
 use crate::engine::settings::{
     Blame, Conditions, DetectorKind, EngineSettings, ErrorCode, HardRule, HealthSettings, Merchant, PolicySettings, Psp, Ranking,
-    RetrySettings, SequentialSettings, Settings, Split, StaticRule,
+    RetrySettings, Settings, Split, StaticRule,
 };
 use std::collections::BTreeMap;
 
@@ -186,25 +187,6 @@ pub(super) fn texts(list: &[&str]) -> Vec<String> {
 
 fn code(code: &str, blame: Blame, retry_after_ms: Option<i64>) -> ErrorCode {
     ErrorCode { code: code.into(), psp: None, category: String::new(), blame, persistent: false, hard_soft: None, retry_after_ms }
-}
-
-fn sequential() -> SequentialSettings {
-    SequentialSettings {
-        results_per_false_alarm: 100_000.0,
-        false_alarms_per_day: 0.03,
-        failures_min: 5,
-        failure_prior: 0.02,
-        decline_prior: 0.2,
-        prior_results: 100.0,
-        results_min: 300.0,
-        margin: 2.0,
-        failure_floor: 0.01,
-        decline_floor: 0.05,
-        slow_floor: 0.05,
-        slow_factor: 1.5,
-        declines_take_down: false,
-        slow_takes_down: false,
-    }
 }
 
 pub(super) fn settings() -> Settings {

@@ -24,7 +24,7 @@ mod machine;
 mod segment;
 mod entry;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 #[cfg(test)]
 mod days;
 

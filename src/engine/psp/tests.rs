@@ -35,7 +35,7 @@ pub(super) fn health() -> HealthSettings {
     }
 }
 
-pub(super) fn sequential() -> SequentialSettings {
+pub(in crate::engine) fn sequential() -> SequentialSettings {
     SequentialSettings {
         results_per_false_alarm: 100_000.0,
         false_alarms_per_day: 0.03,
