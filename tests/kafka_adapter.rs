@@ -200,7 +200,7 @@ fn an_open_transaction_hides_what_lies_behind_it_until_its_owner_comes_back() {
     let mut another = unanswered.member(&group, "b", std::slice::from_ref(&input)).expect("join");
     let offsets = another.committed(std::slice::from_ref(&from));
     let Err(LogError::Hanging(hanging)) = offsets else { panic!("whose offsets hang? {offsets:?}") };
-    assert!(hanging.len() == 1 && &*hanging[0].0.topic == "__consumer_offsets" && hanging[0].1 > 0, "{hanging:?}");
+    assert!(hanging.len() == 1 && &*hanging[0].0.topic == "__consumer_offsets", "{hanging:?}");
     another.close().expect("close");
 
     let mut member = case.join(&group, "a", std::slice::from_ref(&input), 1);
