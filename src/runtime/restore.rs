@@ -92,14 +92,13 @@ impl Restore {
         changelogs: Changelogs,
         outputs: &[TopicPartition],
     ) -> Result<Self, TaskError> {
-        let read: Vec<TopicPartition> = changelogs.keys().cloned().collect();
-        let ends = reader.ends(&read)?;
-        let mut unsettled = reader.ends(outputs)?;
-        unsettled.retain(|_, ends| ends.settled < ends.written);
+        let asked: BTreeSet<&TopicPartition> = changelogs.keys().chain(outputs).collect();
+        let asked: Vec<TopicPartition> = asked.into_iter().cloned().collect();
+        let mut ends = reader.ends(&asked)?;
         let mut waiting = BTreeMap::new();
         for (at, (shard, partitions)) in changelogs {
             let first = reader.bounds(&at)?.0;
-            let end = ends.get(&at).map_or(first, |ends| ends.written);
+            let end = ends.remove(&at).map_or(first, |ends| ends.written);
             let expected =
                 ShardPosition { log_id: log_id.to_owned(), partitions, format: FORMAT, changelog_offset: 0, last: None };
             let local = store.position(shard)?;
@@ -116,7 +115,9 @@ impl Restore {
             }
             waiting.insert(at, changelog);
         }
-        let unsettled = unsettled.into_iter().map(|(at, ends)| (at, ends.written)).collect();
+        // A changelog that is read to its end is settled up to there: it is not waited for twice.
+        ends.retain(|_, ends| ends.settled < ends.written);
+        let unsettled = ends.into_iter().map(|(at, ends)| (at, ends.written)).collect();
         let (log_id, progressed) = (log_id.to_owned(), Instant::now());
         let mut restore = Self { reader, log_id, waiting, unsettled, polled: Vec::new(), applied: 0, progressed };
         restore.read()?;
@@ -199,8 +200,7 @@ impl Restore {
             return Ok(());
         }
         self.progressed = Instant::now();
-        let waits: BTreeSet<&TopicPartition> = self.waiting.keys().chain(self.unsettled.keys()).collect();
-        let waits: Vec<TopicPartition> = waits.into_iter().cloned().collect();
+        let waits: Vec<TopicPartition> = self.waiting.keys().chain(self.unsettled.keys()).cloned().collect();
         let mut ends = self.reader.ends(&waits)?;
         ends.retain(|_, ends| ends.settled < ends.written);
         if ends.is_empty() {

@@ -37,6 +37,7 @@ pub(super) enum Signal {
     Slow,
 }
 
+/// In the order of the enum: a signal's number is its place in what is kept for each.
 pub(super) const SIGNALS: [Signal; 3] = [Signal::Failures, Signal::Declines, Signal::Slow];
 
 impl Signal {

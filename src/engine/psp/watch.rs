@@ -65,14 +65,14 @@ impl Watch {
     }
 
     pub(super) fn finding(&self, signal: Signal, health: &HealthSettings) -> Option<Finding> {
-        let at = SIGNALS.iter().position(|it| *it == signal)?;
+        let at = signal as usize;
         self.plans[at].as_ref().map(|plan| self.tests[at].finding(plan, health.sequential.failures_min))
     }
 
     /// What `finding` would tell is neither an alarm nor near to one.
     pub(super) fn is_calm(&self, signal: Signal) -> bool {
-        let at = SIGNALS.iter().position(|it| *it == signal);
-        at.and_then(|at| self.plans[at].as_ref().map(|plan| self.tests[at].is_calm(plan))).unwrap_or(true)
+        let at = signal as usize;
+        self.plans[at].as_ref().is_none_or(|plan| self.tests[at].is_calm(plan))
     }
 
     /// Forgets all evidence, not what is expected.
@@ -98,7 +98,7 @@ impl Watch {
 
     /// The failure rate that is expected; 0 when too little is known.
     pub(super) fn expected(&self, signal: Signal) -> f64 {
-        SIGNALS.iter().position(|it| *it == signal).map_or(0.0, |at| self.baseline.expected[at].rate)
+        self.baseline.expected[signal as usize].rate
     }
 
     pub(super) fn expect(&mut self, now: EpochMs, around: Surroundings<'_>) {
