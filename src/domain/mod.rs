@@ -9,6 +9,7 @@ pub mod decision;
 pub mod psp;
 pub mod learning;
 pub mod control;
+pub mod money;
 mod validate;
 
 pub use validate::{InvalidRecord, Validate, written_at};
