@@ -6,7 +6,6 @@
 
 use super::baseline::Baseline;
 use super::machine::Machine;
-use super::sequential::RISES;
 use super::watch::Tests;
 use crate::domain::learning::Tally;
 use crate::domain::psp::Segment;
@@ -28,8 +27,6 @@ const BEFORE_THE_RAMP: [u8; 2] = [0, 0];
 const SILENCE_SINCE: u8 = 4;
 const BEFORE_ORDERS: [u8; 2] = [0, 0];
 const BEFORE_OVERDUE: [u8; 2] = [0, 0];
-/// A test that has gathered nothing: four numbers of each arm.
-const BEFORE_SILENCE: [u8; 4 * RISES.len()] = [0; 4 * RISES.len()];
 
 /// Stored state that cannot be what this version wrote. The operator is to act: remove the state directory, so that the state is
 /// rebuilt from its changelog; should that fail too, the changelog was written by a newer version.
@@ -119,8 +116,8 @@ pub(super) fn decode(expected: &PspId, key: &[u8], value: &[u8]) -> Result<Entry
             Part::Machine(_) if found < RAMP_SINCE => Cow::Owned([value, &BEFORE_THE_RAMP, &BEFORE_ORDERS].concat()),
             Part::Machine(_) if found < SILENCE_SINCE => Cow::Owned([value, &BEFORE_ORDERS].concat()),
             Part::Tile { .. } if found < SILENCE_SINCE => Cow::Owned([value, &BEFORE_OVERDUE].concat()),
-            Part::Tests(_) if found < SILENCE_SINCE => Cow::Owned([value, &BEFORE_SILENCE].concat()),
-            // Learnt anew from the windows, when the next quarter of an hour begins.
+            // Gathered anew, and learnt anew from the windows when the next quarter of an hour begins.
+            Part::Tests(segment) if found < SILENCE_SINCE => return Ok(Entry::Tests(segment, Box::default())),
             Part::Baseline(segment) if found < SILENCE_SINCE => return Ok(Entry::Baseline(segment, Box::default())),
             _ => Cow::Borrowed(value),
         },

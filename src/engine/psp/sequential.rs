@@ -18,6 +18,11 @@
 //! result by result. What is lost against any order is no more than the successes of one block weigh, those before a rise that began
 //! in it: the next block makes up for that. A test holds both.
 //!
+//! # The way back
+//! An alarm that is raised by most results failing is not over only when the smallest rise that is watched for is out of the question: that
+//! takes hundreds of results. So a mirrored sum begins with the alarm: is the rate what is expected again, rather than what the alarm told?
+//! At ln(run length) it is, and the test begins anew: an alarm is called off by mistake no more often than one is raised by mistake.
+//!
 //! Sums are whole millionths of a nat: they add up the same in every grouping, and on every platform.
 
 use crate::domain::EpochMs;
@@ -36,6 +41,8 @@ const EXPECTED: (f64, f64) = (0.001, 0.9);
 pub struct Plan {
     expected: f64,
     arms: [ArmPlan; RISES.len()],
+    /// Where an alarm is called off, in millionths of a nat.
+    back: i64,
 }
 
 /// In millionths of a nat.
@@ -50,7 +57,22 @@ struct ArmPlan {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SequentialTest {
     arms: [Arm; RISES.len()],
+    way_back: WayBack,
 }
+
+/// The mirrored sum, while there is an alarm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct WayBack {
+    /// The failure rate of the alarm, in millionths; 0 while there is none. What the first results told is soon known better: it follows
+    /// them while nothing speaks for a way back.
+    rate: i64,
+    n: i64,
+    failures: i64,
+    statistic: i64,
+}
+
+/// What an alarm tells of the rate is taken to be at least this much above what is expected, and at most so high.
+const TOLD: (f64, f64) = (0.01, 0.995);
 
 /// One sum, and the results since it last was zero: those that speak for a rise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +112,7 @@ impl Plan {
             let up = (up * MICRO).floor() as i64;
             ArmPlan { up, down: (down * MICRO).ceil() as i64, threshold: ((threshold * MICRO).ceil() as i64).max(up + 1) }
         });
-        Self { expected, arms }
+        Self { expected, arms, back: (run_length.max(1.0).ln() * MICRO) as i64 }
     }
 
     pub fn expected(&self) -> f64 {
@@ -108,6 +130,17 @@ impl SequentialTest {
         let mut changed = false;
         for (arm, plan) in self.arms.iter_mut().zip(&plan.arms) {
             changed |= arm.count(plan, (n, failures), at);
+        }
+        if self.way_back.rate == 0 {
+            // Of the arms that alarm the last looks for the largest rise.
+            let told = self.arms.iter().zip(&plan.arms).rev().find(|(arm, plan)| arm.statistic >= plan.threshold);
+            if let Some((arm, _)) = told {
+                self.way_back = WayBack { n: arm.n, failures: arm.failures, rate: (arm.rate() * MICRO) as i64, statistic: 0 };
+                changed = true;
+            }
+        } else if self.way_back.count(plan, (n, failures)) || self.is_calm(plan) {
+            *self = Self::default();
+            changed = true;
         }
         changed
     }
@@ -134,6 +167,22 @@ impl SequentialTest {
             since: arm.since,
             rate: arm.rate(),
         }
+    }
+}
+
+impl WayBack {
+    /// True when it is over.
+    fn count(&mut self, plan: &Plan, (n, failures): (i64, i64)) -> bool {
+        let expected = plan.expected;
+        let told = (self.rate as f64 / MICRO).clamp(expected + TOLD.0, TOLD.1.max(expected + TOLD.0));
+        let gain = ((1.0 - expected) / (1.0 - told).max(1.0 / MICRO)).ln() * (n - failures) as f64
+            - (told / expected).ln() * failures as f64;
+        self.statistic = self.statistic.saturating_add((gain * MICRO) as i64).max(0);
+        (self.n, self.failures) = (self.n.saturating_add(n), self.failures.saturating_add(failures));
+        if self.statistic == 0 {
+            self.rate = (self.failures as f64 / self.n.max(1) as f64 * MICRO) as i64;
+        }
+        self.statistic >= plan.back
     }
 }
 
@@ -292,6 +341,32 @@ mod tests {
             alarms += i64::from(compared.blocks.statistic >= arm.threshold);
         }
         assert!(alarms > 1_000, "{alarms} alarms of 2,400 rises: most are to be seen");
+    }
+
+    /// Results from the end of a rise, of which a share of `told` failed, until the test is calm again; of these `after` fail.
+    fn until_calm(told: f64, after: f64, seed: u64) -> i64 {
+        let plan = Plan::new(0.15, 100_000.0);
+        let (mut test, mut drawn) = (SequentialTest::default(), seed);
+        let mut fails = |rate: f64| i64::from((draw(&mut drawn) >> 11) as f64 / (1_u64 << 53) as f64 <= rate);
+        for at in 0..2_000 {
+            test.count(&plan, (1, fails(told)), at);
+        }
+        assert!(!test.is_calm(&plan), "{told}: a rise that lasts is not called off");
+        (1..100_000).find(|&n| test.count(&plan, (1, fails(after)), n) && test.is_calm(&plan)).unwrap_or(i64::MAX)
+    }
+
+    #[test]
+    fn what_is_over_is_called_off_as_soon_as_it_shows() {
+        let median = |told: f64| {
+            let mut results: Vec<i64> = (0..41).map(|seed| until_calm(told, 0.15, seed)).collect();
+            results.sort_unstable();
+            results[20]
+        };
+        let (most, half, few) = (median(0.95), median(0.55), median(0.3));
+        assert!(most <= 8 && half <= 40 && few <= 250, "{most}, {half}, {few}");
+        // What goes on is called off once in a while only, to be seen again.
+        let lasting: Vec<i64> = (0..41).map(|seed| until_calm(0.55, 0.55, seed)).collect();
+        assert!(lasting.iter().filter(|results| **results > 10_000).count() > 35, "{lasting:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The state machine minute by minute, its records, its entries, its bounds.
 
 use super::detector::Level;
-use super::entry::{self, CorruptState};
+use super::entry::{self, CorruptState, Entry};
 use super::machine::{Machine, Outage, Probation, TRANSITIONS, Trigger};
 use super::{PspBook, PspOutage, StatsEffects, admit, psp_of_key};
 use crate::domain::PspId;
@@ -439,7 +439,12 @@ fn entries_are_a_format() {
     for (version, missing) in [(1, 4), (2, 4), (3, 2)] {
         check(entry::machine(&mit, &brand("VISA"), &Machine::new(20_000)), version, missing);
     }
-    check(entry::tests(&mit, &brand("VISA"), &Default::default()), 3, 16);
+    let (key, _) = entry::tests(&mit, &brand("VISA"), &Default::default());
+    assert_eq!(
+        entry::decode(&mit, &key, &[3, 9, 9]),
+        Ok(Entry::Tests(brand("VISA"), Box::default())),
+        "what is of another form is left"
+    );
     let tile = StoredTile { ring: 0, slot: 0, start: 0, tally: &tally(1, 0, 1) };
     check(entry::tile(&mit, &brand("VISA"), &tile), 3, 2);
 }

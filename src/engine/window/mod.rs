@@ -158,10 +158,7 @@ impl SegmentWindows {
     pub fn drain_dirty(&mut self, emit: &mut dyn FnMut(StoredTile<'_>)) {
         let stored_before = self.stored_before();
         for (number, ring) in self.rings.iter_mut().enumerate() {
-            let dirty = ring.take_dirty(stored_before[number]);
-            for (slot, start, tally) in ring.tiles().filter(|(slot, ..)| dirty & (1 << slot) != 0) {
-                emit(StoredTile { ring: number, slot, start, tally });
-            }
+            ring.drain_dirty(stored_before[number], |slot, start, tally| emit(StoredTile { ring: number, slot, start, tally }));
         }
     }
 
@@ -205,7 +202,7 @@ impl SegmentWindows {
         self.recent = Recent::new(&self.rings[0], self.recent.span());
         let stored_before = self.stored_before();
         for (ring, stored_before) in self.rings.iter_mut().zip(stored_before) {
-            ring.take_dirty(stored_before);
+            ring.drain_dirty(stored_before, |_, _, _| ());
         }
     }
 }

@@ -127,12 +127,29 @@ impl Ring {
         (self.head - self.spec.tiles as i64 + 1).saturating_mul(self.spec.tile_ms)
     }
 
-    /// Returns the slots touched since the last call and forgets them, but those of tiles that start at or after `before`.
-    pub(super) fn take_dirty(&mut self, before: EpochMs) -> u128 {
-        let kept = self.tiles().filter(|&(_, start, _)| start >= before).fold(0, |kept, (slot, ..)| kept | 1 << slot);
-        let taken = self.dirty & !kept;
-        self.dirty &= kept;
-        taken
+    /// Emits (slot, start, tally) of the tiles that were touched since the last call, and forgets them; but not those that start at or
+    /// after `before`. Costs nothing where nothing was touched: it is asked of every segment with each commit.
+    pub(super) fn drain_dirty(&mut self, before: EpochMs, mut emit: impl FnMut(usize, EpochMs, &Tally)) {
+        let mut left = self.dirty;
+        while left != 0 {
+            let slot = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let start = self.index_in(slot).saturating_mul(self.spec.tile_ms);
+            let tile = self.tiles[slot].as_deref();
+            if start >= before && tile.is_some() {
+                continue;
+            }
+            self.dirty &= !(1 << slot);
+            if let Some(tally) = tile {
+                emit(slot, start, tally);
+            }
+        }
+    }
+
+    /// The index of the open tile in a slot.
+    fn index_in(&self, slot: usize) -> i64 {
+        let behind = (self.spec.slot_of(self.head) + self.spec.tiles - slot) % self.spec.tiles;
+        self.head - behind as i64
     }
 
     pub(super) fn counts(&self) -> &Tally {

@@ -25,6 +25,8 @@ pub(super) struct InputOrder {
     announced_at: Option<EpochMs>,
     watermark: Option<EpochMs>,
     held_since_ms: Option<i64>,
+    /// In event time: as far as one commit goes.
+    horizon: Option<EpochMs>,
 }
 
 /// Where time goes on after a restart. How far each input had come is not in the state; `newest_at`, the newest event of any input,
@@ -58,6 +60,7 @@ impl InputOrder {
             announced_at: None,
             watermark: None,
             held_since_ms: None,
+            horizon: None,
         }
     }
 
@@ -90,6 +93,21 @@ impl InputOrder {
         self.announced_at = self.announced_at.max(Some(at));
     }
 
+    /// Events after `at` are left for later.
+    pub(super) fn set_horizon(&mut self, at: EpochMs) {
+        self.horizon = Some(at);
+    }
+
+    /// The time of the earliest event that waits.
+    pub(super) fn head_at(&self) -> Option<EpochMs> {
+        [&self.attempts, &self.outcomes].into_iter().filter_map(Queue::head_at).min()
+    }
+
+    /// Whether all that waits is left for later.
+    pub(super) fn is_beyond_horizon(&self) -> bool {
+        self.head_at().zip(self.horizon).is_some_and(|(head, horizon)| head > horizon)
+    }
+
     pub(super) fn next_request(&mut self) -> Option<Pending> {
         self.requests.pop_front()
     }
@@ -97,6 +115,9 @@ impl InputOrder {
     /// The next attempt or outcome in event-time order; none when nothing is there, or when the other input may yet bring
     /// something earlier.
     pub(super) fn next_event(&mut self, now_ms: i64) -> Option<Pending> {
+        if self.is_beyond_horizon() {
+            return None;
+        }
         let (attempt_at, outcome_at) = (self.attempts.head_at(), self.outcomes.head_at());
         let from_attempts = match (attempt_at, outcome_at) {
             (None, None) => return None,
@@ -133,7 +154,7 @@ impl InputOrder {
 
     /// In event time an input that was read to its end holds nothing back.
     fn event_time(&self) -> Option<EpochMs> {
-        let behind = [&self.attempts, &self.outcomes].into_iter().filter_map(Queue::head_at).min();
+        let behind = self.head_at();
         let seen = self.attempts.last_at.max(self.outcomes.last_at).max(self.announced_at).max(self.base_at);
         behind.map_or(seen, |behind| seen.map(|seen| seen.min(behind)))
     }

@@ -4,6 +4,7 @@ use super::super::TaskError;
 use super::super::clock::{Clock, wall_ms};
 use super::super::entity_cache::FORMAT;
 use super::super::inbox::Input;
+use super::super::input_order::InputOrder;
 use super::super::staged::{Change, Staged};
 use super::{Share, Stage, TaskGroup, TaskId};
 use crate::io::failpoint;
@@ -154,7 +155,12 @@ impl TaskGroup {
         }
         if self.shared.clock == Clock::Event {
             // Nobody waits by the wall: as many as make what a commit costs small beside what they cost themselves.
-            let is_over = records == 0 && !self.has_queued() || self.records_since_commit >= RECORDS_AT_ONCE;
+            let (mut works, mut waits) = (false, false);
+            for order in self.orders() {
+                let is_beyond = order.is_beyond_horizon();
+                (works, waits) = (works || order.head_at().is_some() && !is_beyond, waits || is_beyond);
+            }
+            let is_over = !works && (waits || records == 0) || self.records_since_commit >= RECORDS_AT_ONCE;
             return (is_over || self.stages.values().any(Stage::is_urgent)).then_some(Share::All);
         }
         if self.stages.values().any(Stage::is_urgent) {
@@ -171,6 +177,23 @@ impl TaskGroup {
         }
         // With requests about, the tasks' events are committed one task after the other: none of them has to wait for all.
         self.round.pop_front().map(Share::Of)
+    }
+
+    /// In event time a commit goes no further than half the detectors' window: what it counts is evidence still when its end is known.
+    pub(super) fn set_horizon(&mut self) {
+        if self.shared.clock == Clock::Wall || self.staged_since.is_some() {
+            return;
+        }
+        let Some(first) = self.orders().filter_map(|order| order.head_at()).min() else { return };
+        let horizon = first.saturating_add(self.shared.settings.health.window_ms / 2);
+        self.orders().for_each(|order| order.set_horizon(horizon));
+    }
+
+    fn orders(&mut self) -> impl Iterator<Item = &mut InputOrder> {
+        self.stages.values_mut().filter_map(|stage| match stage {
+            Stage::Payments(task) => Some(&mut task.order),
+            Stage::Stats(_) | Stage::Restoring | Stage::Resting(_) => None,
+        })
     }
 
     /// In event time a request is to see what came before it, however much of that is still staged.

@@ -425,6 +425,7 @@ impl TaskGroup {
 
     fn process(&mut self, mut budget: usize) -> Result<(), TaskError> {
         let now_ms = self.now_ms();
+        self.set_horizon();
         let mut suspect = self.current.take();
         let is_sweep_due = self.swept.elapsed() >= SWEEP_EVERY;
         for (&id, stage) in &mut self.stages {
