@@ -42,7 +42,7 @@ fn verdicts(report: &Report) -> String {
     };
     let rows: String = report.verdicts.iter().map(row).collect();
     format!(
-        "<h2>Verdicts</h2><table><tr><th>scenario</th><th>{OURS} is</th><th>best rival</th><th>payments lost more than it</th></tr>\
+        "<h2>Verdicts</h2><table><tr><th>scenario</th><th>{OURS} is</th><th>best rival</th><th class=\"n\">payments lost more than it</th></tr>\
          {rows}</table><p class=\"note\">Mean of the differences seed by seed, with its 95 % bootstrap interval. The best rival is the one \
          with the lowest mean loss in these very runs, which favours it.</p>"
     )
@@ -59,7 +59,7 @@ fn mood(standing: Standing) -> &'static str {
 /// Scenarios by policies: mean losses.
 fn overview(report: &Report) -> String {
     let policies: Vec<&str> = policy_names().filter(|name| report.rows.iter().any(|row| row.policy == *name)).collect();
-    let head: String = policies.iter().map(|name| format!("<th>{name}</th>")).collect();
+    let head: String = policies.iter().map(|name| format!(r#"<th class="n">{name}</th>"#)).collect();
     let row = |script: &&Script| {
         let of = |name: &&str| report.rows.iter().find(|row| row.scenario == script.name && row.policy == *name);
         let cell = |name: &&str| {
@@ -91,6 +91,17 @@ fn section(script: &Script, report: &Report) -> String {
     )
 }
 
+const FIGURES: [&str; 8] = [
+    "lost, mean",
+    "lost, median",
+    "payments to detect",
+    "seconds to detect",
+    "false alarms in 100,000",
+    "probes",
+    "seconds down after recovery",
+    "moved without need, %",
+];
+
 fn figures(rows: &[&Row]) -> String {
     let row = |row: &&Row| {
         let percent = |share: Option<f64>| share.map(|share| share * 100.0);
@@ -110,10 +121,8 @@ fn figures(rows: &[&Row]) -> String {
         format!(r#"<tr><th class="{}">{}</th>{cells}</tr>"#, plot::class(row.policy), row.policy)
     };
     let rows: String = rows.iter().map(row).collect();
-    format!(
-        "<table class=\"figures\"><tr><th></th><th>lost, mean</th><th>lost, median</th><th>payments to detect</th><th>seconds to detect</th>\
-         <th>false alarms in 100,000</th><th>probes</th><th>seconds down after recovery</th><th>moved without need, %</th></tr>{rows}</table>"
-    )
+    let head: String = FIGURES.iter().map(|name| format!(r#"<th class="n">{name}</th>"#)).collect();
+    format!("<table><tr><th></th>{head}</tr>{rows}</table>")
 }
 
 /// A figure with its interval; what is not finite or not defined is a dash.

@@ -111,7 +111,7 @@ pub(super) fn curves(rows: &[&Row], script: &Script) -> String {
     });
     let times = (0..=4).map(|quarter| {
         let minute = script.minutes as f64 * f64::from(quarter) / 4.0;
-        text("tick middle", (x(minute), bottom + 15.0), time(minute))
+        text(if quarter == 4 { "tick end" } else { "tick middle" }, (x(minute), bottom + 15.0), time(minute))
     });
     let paths = rows.iter().map(|row| {
         let step = script.minutes as f64 / row.curve.len().max(1) as f64;

@@ -3,7 +3,7 @@
 use crate::cli::screen::{Column, text};
 use serde::Serialize;
 use serde_json::Value;
-use smartrouter::sim::arena::{OURS, Report, Row, Verdict};
+use smartrouter::sim::arena::{OURS, Report, Row, SCENARIOS, Verdict, policy_names};
 
 /// Medians with 95 % intervals; what is not a median says so.
 #[derive(Debug, Serialize)]
@@ -116,14 +116,32 @@ fn percent(value: &Value) -> String {
 
 /// Who is first, in one line.
 pub(super) fn sentence(verdict: &Verdict) -> String {
+    format!("{OURS} is {}", short(verdict))
+}
+
+/// Mean losses of every policy in every scenario, and the verdicts, as a table in Markdown.
+pub(super) fn summary(report: &Report) -> String {
+    let policies: Vec<&str> = policy_names().filter(|name| report.rows.iter().any(|row| row.policy == *name)).collect();
+    let of = |scenario: &str, policy: &str| report.rows.iter().find(|row| row.scenario == scenario && row.policy == policy);
+    let mut lines = vec![cells("scenario", policies.iter().map(|name| (*name).to_owned()), &format!("{OURS} is"))];
+    lines.push(cells("---", policies.iter().map(|_| "---:".to_owned()), "---"));
+    for script in SCENARIOS.iter().filter(|script| report.rows.iter().any(|row| row.scenario == script.name)) {
+        let verdict = report.verdicts.iter().find(|verdict| verdict.scenario == script.name);
+        let lost = |policy: &&str| of(script.name, policy).and_then(|row| row.lost_mean.value);
+        let losses = policies.iter().map(|policy| lost(policy).map_or_else(|| "-".to_owned(), |lost| format!("{lost:.1}")));
+        lines.push(cells(script.name, losses, &verdict.map(short).unwrap_or_default()));
+    }
+    lines.join("\n")
+}
+
+fn cells(first: &str, middle: impl Iterator<Item = String>, last: &str) -> String {
+    let middle: Vec<String> = middle.collect();
+    format!("| {first} | {} | {last} |", middle.join(" | "))
+}
+
+fn short(verdict: &Verdict) -> String {
     let of = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:+.1}"));
     let difference = verdict.difference;
-    format!(
-        "{OURS} is {}: it loses {} payments [{}, {}] beside {}",
-        verdict.standing.as_str(),
-        of(difference.value),
-        of(difference.low),
-        of(difference.high),
-        verdict.best_rival
-    )
+    let interval = format!("{} [{}, {}]", of(difference.value), of(difference.low), of(difference.high));
+    format!("{}: {interval} payments beside {}", verdict.standing.as_str(), verdict.best_rival)
 }

@@ -15,13 +15,13 @@ use crate::domain::payment::{PaymentAttempt, PaymentOutcome};
 use crate::domain::psp::{HealthState, Segment};
 use crate::domain::{EpochMs, PspId};
 use crate::engine::codes::CodeTable;
-use crate::engine::payment::{CountedResult, Event, PaymentState, Rules, observe};
+use crate::engine::payment::{Counted, CountedResult, Event, PaymentState, Rules, observe};
 use crate::engine::policy::{DecideInput, Router, StaticView, decide};
 use crate::engine::psp::{PspBook, StatsEffects};
 use crate::engine::segments::{SegmentRef, segments_of};
 use crate::engine::settings::Settings;
 use crate::engine::window::TILE_MS;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 
 /// As shipped: `runtime.commit_interval_ms`.
@@ -55,8 +55,8 @@ pub(super) struct Engine {
     kit: Rc<Kit>,
     /// Attempts without a result.
     open: HashMap<u64, PaymentState>,
-    /// When the watermark will have passed the deadline, by attempt.
-    silent: VecDeque<(EpochMs, u64)>,
+    /// When the watermark will have reached the next timer of an attempt; those of attempts with a result are stale.
+    timers: BTreeSet<(EpochMs, u64)>,
     /// Results by the time from which decisions know of them.
     committed: VecDeque<(EpochMs, CountedResult)>,
     books: [PspBook; PSPS],
@@ -76,7 +76,7 @@ impl Engine {
         Self {
             kit,
             open: HashMap::new(),
-            silent: VecDeque::new(),
+            timers: BTreeSet::new(),
             committed: VecDeque::new(),
             books,
             view: StaticView::default(),
@@ -91,8 +91,11 @@ impl Engine {
         let rules = Rules { settings: &self.kit.settings.engine, codes: &self.kit.codes };
         let state = self.open.entry(number).or_default();
         let effects = observe(rules, state, event);
-        if state.attempts.iter().all(|attempt| attempt.counted) {
+        // What comes after the deadline is not waited for: no result of the arena does.
+        if state.attempts.iter().all(|attempt| attempt.counted == Counted::Yes) {
             self.open.remove(&number);
+        } else if let Some(at) = state.timer_at(rules.settings) {
+            self.timers.insert((at + rules.settings.lateness_ms, number));
         }
         // Sent with the commit that follows, and merged with the next.
         let visible_at = (now.div_euclid(COMMIT_MS) + 2) * COMMIT_MS;
@@ -101,10 +104,12 @@ impl Engine {
 
     /// Does all that is due by `now`.
     fn advance(&mut self, now: EpochMs) {
-        while let Some((due, number)) = self.silent.front().copied().filter(|(due, _)| *due <= now) {
-            self.silent.pop_front();
-            let at = due - self.kit.settings.engine.lateness_ms;
-            self.observe(number, Event::Tick { payment_id: "", at }, due);
+        while let Some((due, number)) = self.timers.first().copied().filter(|(due, _)| *due <= now) {
+            self.timers.pop_first();
+            if self.open.contains_key(&number) {
+                let at = due - self.kit.settings.engine.lateness_ms;
+                self.observe(number, Event::Tick { payment_id: "", at }, due);
+            }
         }
         while let Some(due) = self.committed.front().map(|(due, _)| *due).filter(|due| *due <= now) {
             let mut deltas: [BySegment; PSPS] = Default::default();
@@ -133,7 +138,7 @@ impl Engine {
 
     fn merge(&mut self, seat: usize, by_segment: BySegment, at: EpochMs) {
         let tallies = by_segment.into_iter().map(|((segment, tile_start), tally)| SegmentTally { segment, tile_start, tally });
-        let delta = StatsDelta { psp_id: self.kit.ids[seat].clone(), watermark: at, tallies: tallies.collect() };
+        let delta = StatsDelta::of_tallies(self.kit.ids[seat].clone(), at, tallies.collect());
         let settings = &self.kit.settings;
         let effects = self.books[seat].merge(&delta, &settings.engine, &settings.health);
         self.take(seat, effects, at);
@@ -217,7 +222,7 @@ impl Policy for Engine {
     fn learn(&mut self, known: &Known<'_>) {
         self.advance(known.at);
         if !known.answer.heard {
-            self.silent.push_back((known.at + self.kit.settings.engine.lateness_ms, known.number));
+            // Its own timers see to silence.
             return;
         }
         let outcome = PaymentOutcome {

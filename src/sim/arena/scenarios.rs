@@ -32,7 +32,8 @@ enum Kind {
     Silent,
     Slow(f64),
     Flapping(i64),
-    Errors(f64),
+    /// Share of the payments, and the code.
+    Errors(f64, &'static str),
     Decay(f64),
 }
 
@@ -43,7 +44,7 @@ const ALPHA: usize = SEAT.alpha;
 const BRAVO: usize = SEAT.bravo;
 
 /// All of them, in the order in which they are told.
-pub const SCENARIOS: [Script; 15] = [
+pub const SCENARIOS: [Script; 16] = [
     Script { name: "none", about: "nothing goes wrong, for four hours", minutes: 240, ..USUAL },
     Script {
         name: "total",
@@ -78,7 +79,7 @@ pub const SCENARIOS: [Script; 15] = [
     Script {
         name: "error_burst",
         about: "two payments of five at the main PSP end in an error, for a quarter of an hour",
-        troubles: &[(ALPHA, 30, 45, None, Kind::Errors(0.4))],
+        troubles: &[(ALPHA, 30, 45, None, Kind::Errors(0.4, "96"))],
         ..USUAL
     },
     Script {
@@ -91,6 +92,13 @@ pub const SCENARIOS: [Script; 15] = [
         name: "slow_decay",
         about: "what the main PSP gets approved falls to a fifth over an hour: declines, nothing technical",
         troubles: &[(ALPHA, 30, 90, None, Kind::Decay(0.2))],
+        ..USUAL
+    },
+    Script {
+        name: "lasting",
+        about: "from now on issuers decline one payment in eight more that comes through the main PSP: no outage, and no order is right for ever",
+        minutes: 240,
+        troubles: &[(ALPHA, 30, 240, None, Kind::Errors(0.12, "05"))],
         ..USUAL
     },
     Script {
@@ -186,7 +194,7 @@ impl Script {
                 Kind::Silent => Fault::Silent,
                 Kind::Slow(factor) => Fault::Slow { factor },
                 Kind::Flapping(minutes) => Fault::Flapping { period_ms: minutes * MINUTE_MS },
-                Kind::Errors(rate) => Fault::ErrorBurst { rate, code: "96".to_owned() },
+                Kind::Errors(rate, code) => Fault::ErrorBurst { rate, code: code.to_owned() },
                 Kind::Decay(floor) => Fault::Decay { floor },
             },
         });

@@ -63,7 +63,7 @@ impl<'a> Scorer<'a> {
             round,
             ids: psp_ids(),
             failover: FailoverWatch::new(&round.outages, START_AT),
-            returns: round.outages.iter().enumerate().filter(|(_, it)| last(it)).map(|(at, it)| Return::of(at, it)).collect(),
+            returns: round.outages.iter().enumerate().filter(|(_, it)| last(it)).map(|(at, _)| Return::of(at)).collect(),
             score: Score {
                 scenario: round.script.name,
                 policy: "",
@@ -157,7 +157,7 @@ struct Return {
 }
 
 impl Return {
-    fn of(outage: usize, _: &Outage) -> Self {
+    fn of(outage: usize) -> Self {
         Self { outage, decisions: 0, chosen: 0, recent: VecDeque::new(), back_ms: None }
     }
 
