@@ -10,7 +10,7 @@
 //!   Policies without states say nothing, and have none.
 //! - **probes**: payments sent to a PSP that was left out, to see whether it is back.
 //! - **down after recovery**: seconds from the end of an outage until the PSP has half of its usual share again, over twenty payments;
-//!   until the end of the run when it never has. Only where the outage was noticed.
+//!   until the end of the run when it never has. Only where the outage was noticed, and ended.
 //! - **moved**: payments that went elsewhere than the merchant's first choice while no outage of that one was on, probes aside.
 
 use super::policy::{Alarm, Pick};
@@ -58,7 +58,10 @@ pub(super) struct Scorer<'a> {
 
 impl<'a> Scorer<'a> {
     pub(super) fn new(round: &'a Round) -> Self {
-        let last = |outage: &Outage| round.outages.iter().all(|it| it.psp != outage.psp || it.from_ms <= outage.from_ms);
+        let length_ms = round.script.length_ms();
+        let last = |outage: &Outage| {
+            outage.to_ms < length_ms && round.outages.iter().all(|it| it.psp != outage.psp || it.from_ms <= outage.from_ms)
+        };
         Self {
             round,
             ids: psp_ids(),
