@@ -5,6 +5,7 @@
 use super::plot;
 use super::rows::sentence;
 use smartrouter::sim::arena::{Estimate, OURS, Report, Row, SCENARIOS, Script, Standing, Verdict, policy_names};
+use std::fmt::Display;
 
 const STYLE: &str = include_str!("report.css");
 
@@ -59,7 +60,7 @@ fn mood(standing: Standing) -> &'static str {
 /// Scenarios by policies: mean losses.
 fn overview(report: &Report) -> String {
     let policies: Vec<&str> = policy_names().filter(|name| report.rows.iter().any(|row| row.policy == *name)).collect();
-    let head: String = policies.iter().map(|name| format!(r#"<th class="n">{name}</th>"#)).collect();
+    let head = in_columns("th", &policies);
     let row = |script: &&Script| {
         let of = |name: &&str| report.rows.iter().find(|row| row.scenario == script.name && row.policy == *name);
         let cell = |name: &&str| {
@@ -117,12 +118,17 @@ fn figures(rows: &[&Row]) -> String {
             told(row.seconds_down, 0),
             told(moved, 1),
         ];
-        let cells: String = cells.iter().map(|cell| format!(r#"<td class="n">{cell}</td>"#)).collect();
         format!(r#"<tr><th class="{}">{}</th>{cells}</tr>"#, plot::class(row.policy), row.policy)
     };
     let rows: String = rows.iter().map(row).collect();
-    let head: String = FIGURES.iter().map(|name| format!(r#"<th class="n">{name}</th>"#)).collect();
+    let head = in_columns("th", &FIGURES);
     format!("<table><tr><th></th>{head}</tr>{rows}</table>")
+}
+
+/// Cells of figures, or their titles.
+fn in_columns(tag: &str, texts: &[impl Display]) -> String {
+    let cells: Vec<String> = texts.iter().map(|text| format!(r#"<{tag} class="n">{text}</{tag}>"#)).collect();
+    cells.concat()
 }
 
 /// A figure with its interval; what is not finite or not defined is a dash.

@@ -122,3 +122,60 @@ fn tell(context: &Context, report: &Report) -> Result<()> {
          not defined. What each means: smartrouter arena --help. All intervals: --output json.",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smartrouter::config::{Config, LoadOptions};
+
+    fn played() -> Report {
+        let settings = Config::load(&LoadOptions::default()).unwrap().config.settings;
+        arena::report(&arena::run(&settings, 3, &["low_traffic"], &arena::policy_names().collect::<Vec<_>>()))
+    }
+
+    #[test]
+    fn rows_have_the_keys_that_scripts_rely_on() {
+        let report = played();
+        for row in &report.rows {
+            let line = serde_json::to_value(Line::of(row, &report)).unwrap();
+            assert!(line["scenario"] == "low_traffic" && line["policy"] == row.policy && line["seed_count"] == 1, "{line}");
+            let figures = [
+                "payments_lost_vs_oracle",
+                "payments_to_detect",
+                "seconds_to_detect",
+                "false_alarms_per_100k",
+                "probes",
+                "seconds_down_after_recovery",
+            ];
+            for figure in figures {
+                for key in [figure.to_owned(), format!("{figure}_low"), format!("{figure}_high")] {
+                    let value = line.get(&key);
+                    assert!(value.is_some_and(|it| it.is_number() || it.is_null()), "{key} of {line}");
+                }
+            }
+            assert_eq!(line["verdict"].is_string(), row.policy == arena::OURS, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_page_is_whole() {
+        let page = html::page(&played(), 3);
+        for (open, close) in [("<table", "</table>"), ("<tr", "</tr>"), ("<svg", "</svg>"), ("<section", "</section>")] {
+            let count = |tag: &str| page.matches(tag).count();
+            assert!(count(open) > 0 && count(open) == count(close), "{open}: {} and {}", count(open), count(close));
+        }
+        for policy in arena::policy_names() {
+            assert!(page.contains(policy), "{policy}");
+        }
+        assert!(!page.contains("NaN") && !page.contains("inf"), "a figure that is none");
+    }
+
+    #[test]
+    fn names_keep_the_order_of_the_list() {
+        let asked = ["b".to_owned(), "a".to_owned()];
+        assert_eq!(named("thing", &asked, ["a", "b", "c"].into_iter()).unwrap(), ["a", "b"]);
+        assert_eq!(named("thing", &[], ["a", "b"].into_iter()).unwrap(), ["a", "b"]);
+        let error = named("thing", &["d".to_owned()], ["a", "b"].into_iter()).unwrap_err();
+        assert!(error.is::<WrongUse>() && error.to_string().contains("there are a, b"), "{error}");
+    }
+}

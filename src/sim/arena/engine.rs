@@ -113,7 +113,8 @@ impl Engine {
         }
         while let Some(due) = self.committed.front().map(|(due, _)| *due).filter(|due| *due <= now) {
             let mut deltas: [BySegment; PSPS] = Default::default();
-            while let Some((_, result)) = self.committed.pop_front_if(|(at, _)| *at == due) {
+            while self.committed.front().is_some_and(|(at, _)| *at == due) {
+                let Some((_, result)) = self.committed.pop_front() else { break };
                 let Some(seat) = self.kit.seat(&result.psp_id) else { continue };
                 let tile_start = result.at.div_euclid(TILE_MS) * TILE_MS;
                 for segment in result.segments.iter().map(SegmentRef::to_segment) {
@@ -175,7 +176,9 @@ impl Engine {
                 read.contains(segment) && last.is_none_or(|last| offer.at - last >= interval_ms)
             };
             let due: Vec<Segment> = self.books[seat].changed().filter(is_due).cloned().collect();
-            due.into_iter().for_each(|segment| self.publish(seat, segment, offer.at));
+            for segment in due {
+                self.publish(seat, segment, offer.at);
+            }
         }
     }
 }

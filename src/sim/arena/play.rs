@@ -2,59 +2,84 @@
 
 use super::policy::{Ask, Known, Policy};
 use super::score::{Score, Scorer};
-use super::world::{Offer, Round, history};
+use super::world::{Round, history};
 use crate::domain::EpochMs;
 use crate::sim::reality::Answer;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 
 /// When a result is known: an outcome when it comes, silence at the deadline.
 fn known_at(sent_at: EpochMs, answer: &Answer, deadline_ms: i64) -> EpochMs {
     sent_at + if answer.heard { answer.latency_ms } else { deadline_ms }
 }
 
+/// Results on their way, by when they are known.
+#[derive(Default)]
+struct UnderWay(BinaryHeap<Reverse<(EpochMs, u64, usize)>>);
+
+impl UnderWay {
+    fn push(&mut self, known_at: EpochMs, number: u64, seat: usize) {
+        self.0.push(Reverse((known_at, number, seat)));
+    }
+
+    /// The next that is known by `until`.
+    fn pop(&mut self, until: EpochMs) -> Option<(EpochMs, u64, usize)> {
+        let Reverse(next) = self.0.peek().copied().filter(|Reverse((at, ..))| *at <= until)?;
+        self.0.pop();
+        Some(next)
+    }
+}
+
 /// Lets all policies see the same history.
 pub(super) fn warm_up(policies: &mut [Box<dyn Policy>], seed: u64, payments_per_hour: u64, deadline_ms: i64) {
-    let mut pending: BinaryHeap<Reverse<(EpochMs, u64, usize)>> = BinaryHeap::new();
-    let mut answers: std::collections::HashMap<u64, Answer> = std::collections::HashMap::new();
-    let mut learn = |policies: &mut [Box<dyn Policy>], due: Option<(Offer, usize, Answer)>| {
-        let until = due.as_ref().map_or(EpochMs::MAX, |(offer, ..)| offer.at);
-        while let Some(&Reverse((at, number, seat))) = pending.peek().filter(|Reverse((at, ..))| *at <= until) {
-            pending.pop();
-            let Some(answer) = answers.remove(&number) else { continue };
-            policies.iter_mut().for_each(|policy| policy.learn(&Known { number, seat, at, answer: &answer }));
-        }
-        if let Some((offer, seat, answer)) = due {
-            policies.iter_mut().for_each(|policy| policy.sent(&offer, seat));
-            pending.push(Reverse((known_at(offer.at, &answer, deadline_ms), offer.number, seat)));
-            answers.insert(offer.number, answer);
+    let mut under_way = UnderWay::default();
+    let mut answers: HashMap<u64, Answer> = HashMap::new();
+    let learn = |policies: &mut [Box<dyn Policy>], (at, number, seat), answer: Option<Answer>| {
+        let Some(answer) = answer else { return };
+        for policy in policies {
+            policy.learn(&Known { number, seat, at, answer: &answer });
         }
     };
     for (offer, seat, answer) in history(seed, payments_per_hour) {
-        let Some(answer) = answer else { continue };
-        learn(policies, Some((offer, seat, answer)));
+        while let Some(next) = under_way.pop(offer.at) {
+            learn(policies, next, answers.remove(&next.1));
+        }
+        for policy in policies.iter_mut() {
+            policy.sent(&offer, seat);
+        }
+        if let Some(answer) = answer {
+            under_way.push(known_at(offer.at, &answer, deadline_ms), offer.number, seat);
+            answers.insert(offer.number, answer);
+        }
     }
-    learn(policies, None);
-    policies.iter_mut().for_each(|policy| drop(policy.alarms()));
+    while let Some(next) = under_way.pop(EpochMs::MAX) {
+        learn(policies, next, answers.remove(&next.1));
+    }
+    for policy in policies {
+        // What was said of the history is nobody's concern.
+        policy.alarms();
+    }
 }
 
 /// Plays one round.
 pub(super) fn play(round: &Round, name: &'static str, policy: &mut dyn Policy) -> Score {
     let mut scorer = Scorer::new(round);
-    let mut pending: BinaryHeap<Reverse<(EpochMs, usize, usize)>> = BinaryHeap::new();
+    let mut under_way = UnderWay::default();
     for (index, offer) in round.offers.iter().enumerate() {
-        while let Some(&Reverse((at, earlier, seat))) = pending.peek().filter(|Reverse((at, ..))| *at <= offer.at) {
-            pending.pop();
+        while let Some((at, earlier, seat)) = under_way.pop(offer.at) {
+            let earlier = earlier as usize;
             if let Some(answer) = &round.fates[earlier][seat] {
                 policy.learn(&Known { number: round.offers[earlier].number, seat, at, answer });
             }
         }
         let pick = policy.choose(&Ask { offer, chances: &round.chances[index] });
         policy.sent(offer, pick.seat);
-        policy.alarms().iter().for_each(|alarm| scorer.alarm(alarm));
+        for alarm in policy.alarms() {
+            scorer.alarm(&alarm);
+        }
         scorer.picked(index, pick);
         if let Some(answer) = &round.fates[index][pick.seat] {
-            pending.push(Reverse((known_at(offer.at, answer, round.deadline_ms), index, pick.seat)));
+            under_way.push(known_at(offer.at, answer, round.deadline_ms), index as u64, pick.seat);
         }
     }
     scorer.finish(name)
