@@ -118,6 +118,7 @@ fn figures(rows: &[&Row]) -> String {
             told(row.seconds_down, 0),
             told(moved, 1),
         ];
+        let cells = in_columns("td", &cells);
         format!(r#"<tr><th class="{}">{}</th>{cells}</tr>"#, plot::class(row.policy), row.policy)
     };
     let rows: String = rows.iter().map(row).collect();
