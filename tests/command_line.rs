@@ -37,6 +37,8 @@ fn wrong_use_ends_with_two_and_says_what_there_is() {
         (&["dlq", "list", "--topic", "payment.attempts"], 0, ""),
         (&["--topic-prefix", "p.", "dlq", "list", "--topic", "payment.attempts"], 0, ""),
         (&["--topic-prefix", "p.", "dlq", "list", "--topic", "p.payment.attempts"], 0, ""),
+        (&["arena", "--scenario", "totl"], 2, "total, partial"),
+        (&["arena", "--policy", "juspay"], 2, "juspay_20, juspay_45"),
         (&["run"], 2, "needs \"kafka\""),
         (&["simulate", "--rate", "0"], 2, "--rate is 0"),
         (&["simulate"], 2, "needs \"kafka\""),

@@ -25,6 +25,7 @@ mod world;
 mod demo;
 mod simulate;
 mod bench;
+mod arena;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -72,6 +73,8 @@ enum Command {
     Dlq(dlq::Command),
     /// Measure: throughput, latency, failover, restart, against goals
     Bench(bench::Options),
+    /// Router policies on the same simulated payments through scripted outages: this one, rivals, an oracle
+    Arena(arena::Options),
     /// Remove the local state of this instance; it is rebuilt from the changelog topics
     Reset(reset::Options),
     /// Compare the local state with its changelog topics; the router must not be running on it
@@ -137,6 +140,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Command::Psp(command) => psp::run(&context, &command),
         Command::Dlq(command) => dlq::run(&context, command),
         Command::Bench(options) => bench::run(&context, &cli.globals, &options),
+        Command::Arena(options) => arena::run(&context, &options),
         Command::Reset(options) => reset::run(&context, &options),
         Command::State(command) => state::run(&context, &command),
         Command::Config(_) | Command::Demo(_) | Command::Completions { .. } => Ok(Verdict::Done),

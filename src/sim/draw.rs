@@ -26,6 +26,8 @@ pub enum Purpose {
     Load = 9,
     /// Results that a detector is measured with.
     Detection = 10,
+    /// Payments, and the whims of policies, in `arena`.
+    Arena = 11,
 }
 
 /// One stream of draws.

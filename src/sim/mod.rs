@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Reading order: `world` (the loop), `reality` (what a PSP answers), `scenario` (what goes wrong), `truth` (what would have been).
-//! `detection` stands apart: drawn results for the sequential test, to measure it by.
+//! `detection` stands apart: drawn results for the sequential test, to measure it by. `arena` plays router policies against each other
+//! on the same laws, without the world's loop.
 
 mod world;
 mod reality;
@@ -23,6 +24,7 @@ mod route;
 mod truth;
 mod failover;
 mod detection;
+pub mod arena;
 mod population;
 mod orders;
 mod issuers;
