@@ -111,7 +111,8 @@ pub(super) fn common_cause<'a>(
             .filter(|((segment, _), state)| **segment == outage.segment && is_out(**state))
             .map(|((_, psp), _)| *psp)
             .collect();
-        let all = busy.get(&outage.segment).is_none_or(|busy| busy.is_subset(&out));
+        // Where nothing is known of traffic nothing is concluded.
+        let all = busy.get(&outage.segment).is_some_and(|busy| busy.is_subset(&out));
         (all && out.len() > 1).then_some((&outage.segment, out))
     });
     let (segment, psps) = common?;

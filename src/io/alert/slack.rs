@@ -8,6 +8,7 @@ use super::http::Endpoint;
 use super::{AlertSink, Delivery, SinkError};
 use crate::domain::alert::Alert;
 use crate::domain::psp::Severity;
+use crate::io::failpoint;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -36,7 +37,10 @@ impl AlertSink for Slack {
         };
         let says = answer.body.trim();
         match answer.status {
-            StatusCode::OK if says == "ok" => Delivery::Delivered,
+            StatusCode::OK if says == "ok" => {
+                failpoint::pass("slack-took-it");
+                Delivery::Delivered
+            }
             status if status.is_success() => {
                 Delivery::Refused { reason: format!("HTTP {} without \"ok\": this is no incoming webhook", status.as_u16()) }
             }

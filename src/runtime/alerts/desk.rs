@@ -66,7 +66,9 @@ impl Desk {
     }
 
     pub(super) fn put_down(&mut self) {
-        self.work = None;
+        if self.work.take().is_some() {
+            gauge!(telemetry::ALERT_WAIT_SECONDS, "sink" => self.line.name.clone()).set(0.0);
+        }
     }
 
     /// Goes on from what is committed. A group that has never been there begins with what happens from now on.
@@ -210,7 +212,6 @@ impl Desk {
                 return false;
             }
         }
-        failpoint::pass("alert-sent");
         true
     }
 
