@@ -189,7 +189,7 @@ def each_psp_in_turn(router):
                              for sink in ("slack", "pagerduty", "webhook", "log")), "every sink is served", process)
     vendors.slack.answers.extend([(503, {}, ""), (429, {"Retry-After": "1"}, "rate_limited")])
     vendors.pagerduty.answers.append((500, {}, "{}"))
-    kills = {"worldpay": failpoint("alert-announced"), "mit": {}, "elavon": failpoint("alert-sent"), "amex": failpoint("alert-committed")}
+    kills = {"worldpay": failpoint("alert-announced"), "mit": {}, "elavon": failpoint("slack-took-it"), "amex": failpoint("alert-committed")}
     running = [process]
 
     def revive():
