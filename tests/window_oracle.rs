@@ -193,6 +193,7 @@ fn sequential() -> SequentialSettings {
 
 fn engine() -> EngineSettings {
     EngineSettings {
+        attempt_overdue_ms: 0,
         attempt_deadline_ms: 30_000,
         lateness_ms: 5_000,
         future_tolerance_ms: MINUTE_MS,
@@ -220,7 +221,7 @@ fn delta(results: &[(Counted, usize)]) -> StatsDelta {
         }
     }
     let tallies = tallies.into_iter().map(|((segment, tile_start), tally)| SegmentTally { segment, tile_start, tally }).collect();
-    StatsDelta { psp_id: PspId::new("worldpay"), watermark: 0, tallies }
+    StatsDelta::of_tallies(PspId::new("worldpay"), 0, tallies)
 }
 
 /// Results with their brand, to be one delta, and the tick after it.

@@ -142,7 +142,7 @@ impl BusyPsp {
         let segments = segments_of(&attempt().payment, &settings.engine.segments);
         let delta = |seed| {
             let tally_of = |segment: &Segment| SegmentTally { segment: segment.clone(), tile_start: START, tally: tally(seed) };
-            StatsDelta { psp_id: psp_id.clone(), watermark: START, tallies: segments.iter().map(tally_of).collect() }
+            StatsDelta::of_tallies(psp_id.clone(), START, segments.iter().map(tally_of).collect())
         };
         let deltas = (0..64).map(delta).collect();
         let mut busy = Self { book: PspBook::new(psp_id.clone()), deltas, settings, at: START, count: 0 };
@@ -264,6 +264,7 @@ fn state(psp_id: &PspId, segment: Segment, approvals: i64) -> PspState {
         windows: Windows { last_15m: window.clone(), last_1h: window.clone(), last_24h: window },
         health_score: 1.0,
         detector: Detector::default(),
+        manual: None,
         recovery: None,
         updated_at: 0,
     }

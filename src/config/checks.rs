@@ -136,6 +136,7 @@ impl Checker<'_> {
     fn engine(&mut self, settings: &Settings) {
         let engine = &settings.engine;
         self.within("engine.attempt_deadline_ms", engine.attempt_deadline_ms, 100, DAY_MS);
+        self.within("engine.attempt_overdue_ms", engine.attempt_overdue_ms, 0, DAY_MS);
         self.within("engine.lateness_ms", engine.lateness_ms, 0, DAY_MS);
         self.within("engine.future_tolerance_ms", engine.future_tolerance_ms, 0, DAY_MS);
         self.within("engine.orphan_wait_ms", engine.orphan_wait_ms, 0, DAY_MS);

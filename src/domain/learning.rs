@@ -1,7 +1,7 @@
 //! What the system learns from: the prediction behind each decision, and the feedback that joins it with what happened.
 
 use super::payment::{HardSoft, Status};
-use super::psp::Segment;
+use super::psp::{Override, Segment};
 use super::{EpochMs, PspId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -82,6 +82,29 @@ pub struct StatsDelta {
     /// Watermark of the sender, for dropping what is too late.
     pub watermark: EpochMs,
     pub tallies: Vec<SegmentTally>,
+    /// Payments that went elsewhere because a segment of this PSP was out.
+    #[serde(default)]
+    pub diverted: Vec<DivertedFrom>,
+    /// Orders of operators; they come alone, without counts.
+    #[serde(default)]
+    pub overrides: Vec<Override>,
+}
+
+impl StatsDelta {
+    /// Counts, and nothing else.
+    pub fn of_tallies(psp_id: PspId, watermark: EpochMs, tallies: Vec<SegmentTally>) -> Self {
+        Self { psp_id, watermark, tallies, diverted: Vec::new(), overrides: Vec::new() }
+    }
+}
+
+/// Payments that went to another PSP because a segment was out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DivertedFrom {
+    pub segment: Segment,
+    pub to: PspId,
+    pub payments: i64,
+    /// Minor units, across currencies.
+    pub amount_minor: i64,
 }
 
 /// What happened in one 10-second tile of one segment.
@@ -110,6 +133,12 @@ pub struct Tally {
     pub latency: Vec<LatencyBucket>,
     /// Failure codes with counts, sorted by code, bounded; the rest under `other`.
     pub codes: Vec<CodeCount>,
+    /// Attempts, not among `attempts` then, that were still without an outcome when most have one.
+    #[serde(default)]
+    pub overdue: i64,
+    /// Of `attempts`, those that had been overdue before.
+    #[serde(default)]
+    pub late: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

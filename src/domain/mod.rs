@@ -10,6 +10,7 @@ pub mod psp;
 pub mod alert;
 pub mod learning;
 pub mod control;
+pub mod money;
 mod validate;
 
 pub use validate::{InvalidRecord, Validate, written_at};

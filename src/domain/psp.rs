@@ -3,6 +3,7 @@
 use super::{EpochMs, PspId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// A part of a PSP's traffic with a health of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,6 +29,20 @@ impl fmt::Display for Segment {
     }
 }
 
+/// What `Display` writes.
+impl FromStr for Segment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, value) = text.split_once(':').unwrap_or((text, ""));
+        let known = SegmentKind::EVERY.into_iter().find(|it| it.as_str() == kind);
+        match known.filter(|kind| (*kind == SegmentKind::All) == value.is_empty()) {
+            Some(kind) => Ok(Self { kind, value: value.to_owned() }),
+            None => Err(format!("{text:?} is no segment: give ALL, or a kind and a value such as BRAND:VISA")),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SegmentKind {
@@ -44,6 +59,9 @@ pub enum SegmentKind {
 }
 
 impl SegmentKind {
+    pub const EVERY: [Self; 8] =
+        [Self::All, Self::Brand, Self::Currency, Self::Method, Self::SubMethod, Self::IssuerCountry, Self::Merchant, Self::Pair];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "UNKNOWN",
@@ -118,7 +136,45 @@ pub struct PspState {
     pub detector: Detector,
     #[serde(default)]
     pub recovery: Option<Recovery>,
+    /// The operator's order in force; None when the detectors decide.
+    #[serde(default)]
+    pub manual: Option<Manual>,
     pub updated_at: EpochMs,
+}
+
+/// An operator's order that holds, whatever the detectors see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manual {
+    /// UP or DOWN.
+    pub to: HealthState,
+    pub reason: String,
+    pub by: String,
+    /// When it lapses, in event time; None: when it is taken back.
+    #[serde(default)]
+    pub until: Option<EpochMs>,
+}
+
+/// An operator's order on its way to the segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    pub segment: Segment,
+    pub to: OverrideTo,
+    pub reason: String,
+    pub by: String,
+    /// How long it holds; None: until it is taken back. A length, so that no clock but the segment's own has to be right.
+    #[serde(default)]
+    pub for_ms: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OverrideTo {
+    #[default]
+    Unknown,
+    Up,
+    Down,
+    /// The detectors decide again.
+    Auto,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -177,8 +233,26 @@ pub struct PspOutage {
     pub severity: Severity,
     pub cause: OutageCause,
     pub evidence: Evidence,
+    /// Payments that the segment would have taken in the time since the first evidence, by its usual pace.
     pub payments_at_risk: i64,
+    /// Minor units, across currencies.
     pub amount_at_risk_minor: i64,
+    /// Where payments went that were kept from this segment since the outage began, most first.
+    #[serde(default)]
+    pub diverted: Vec<Diverted>,
+    /// The transition in plain words, for people.
+    #[serde(default)]
+    pub summary: String,
+}
+
+/// Payments that another PSP took instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diverted {
+    /// Empty for all those beyond the first few.
+    pub psp_id: PspId,
+    pub payments: i64,
+    /// Minor units, across currencies.
+    pub amount_minor: i64,
 }
 
 /// In order: the last is the loudest.

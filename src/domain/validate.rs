@@ -112,13 +112,25 @@ impl Validate for StatsDelta {
             number("tallies.tile_start", entry.tile_start, TIME_MS_MIN, latest, "must lie between the years 2000 and 2102")?;
             counts(&entry.tally)?;
         }
+        for entry in &self.diverted {
+            text("diverted.segment.value", &entry.segment.value, TEXT_BYTES_MAX)?;
+            id("diverted.to", entry.to.as_str())?;
+            number("diverted.payments", entry.payments, 0, COUNT_MAX, "must be a count of 0 to 10^9")?;
+        }
+        for order in &self.overrides {
+            text("overrides.segment.value", &order.segment.value, TEXT_BYTES_MAX)?;
+            text("overrides.reason", &order.reason, TEXT_BYTES_MAX)?;
+            text("overrides.by", &order.by, TEXT_BYTES_MAX)?;
+            let for_ms = order.for_ms.unwrap_or(1);
+            number("overrides.for_ms", for_ms, 1, DURATION_MS_MAX, "must be above 0 and at most 366 days")?;
+        }
         Ok(())
     }
 }
 
 fn counts(tally: &Tally) -> Result<(), InvalidRecord> {
-    let Tally { attempts, approvals, soft_declines, hard_declines, timeouts, errors, persistent, .. } = *tally;
-    let plain = [attempts, approvals, soft_declines, hard_declines, timeouts, errors, persistent];
+    let Tally { attempts, approvals, soft_declines, hard_declines, timeouts, errors, persistent, overdue, late, .. } = *tally;
+    let plain = [attempts, approvals, soft_declines, hard_declines, timeouts, errors, persistent, overdue, late];
     let latencies = tally.latency.iter().map(|bucket| bucket.count);
     let codes = tally.codes.iter().map(|code| code.count);
     let mut all = plain.into_iter().chain(latencies).chain(codes);

@@ -34,6 +34,8 @@ pub struct Settings {
 pub struct EngineSettings {
     /// An attempt without outcome counts as a time-out this long after it was sent, unless it names a deadline itself.
     pub attempt_deadline_ms: i64,
+    /// An attempt that is without outcome this long after it was sent is overdue: evidence of silence. 0: never.
+    pub attempt_overdue_ms: i64,
     /// The watermark trails the highest event time by this much.
     pub lateness_ms: i64,
     /// Event times further than this ahead of the record's own timestamp are clamped to it and counted.
@@ -68,6 +70,8 @@ pub enum DetectorKind {
     Declines,
     /// The same of slow answers: likewise.
     Latency,
+    /// The same of attempts that are without an outcome when most have one: seen before their deadline.
+    Silence,
 }
 
 impl DetectorKind {
@@ -77,6 +81,7 @@ impl DetectorKind {
             Self::Failures => "FAILURES",
             Self::Declines => "DECLINES",
             Self::Latency => "LATENCY",
+            Self::Silence => "SILENCE",
         }
     }
 }

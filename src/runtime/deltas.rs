@@ -3,7 +3,7 @@
 //! Owns the counts until the commit takes them; nothing durable. Results whose payments are of the same segments are counted as one,
 //! and taken apart into their segments only when the commit comes: there are few such groups, and many results.
 
-use crate::domain::learning::Tally;
+use crate::domain::learning::{DivertedFrom, Tally};
 use crate::domain::psp::Segment;
 use crate::domain::{EpochMs, PspId};
 use crate::engine::payment::CountedResult;
@@ -13,7 +13,11 @@ use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
 #[derive(Default)]
-pub(super) struct Deltas(HashMap<Group, Tally>);
+pub(super) struct Deltas {
+    results: HashMap<Group, Tally>,
+    /// (payments, amount) by the PSP and segment that was out, and the PSP that took them.
+    diverted: BTreeMap<PspId, BTreeMap<(Segment, PspId), (i64, i64)>>,
+}
 
 /// By segment and start of the tile.
 pub(super) type BySegment = BTreeMap<(Segment, EpochMs), Tally>;
@@ -27,13 +31,26 @@ struct Group {
 
 impl Deltas {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.results.is_empty() && self.diverted.is_empty()
+    }
+
+    pub(super) fn divert(&mut self, from: PspId, diverted: DivertedFrom) {
+        let by_segment = self.diverted.entry(from).or_default();
+        let sum = by_segment.entry((diverted.segment, diverted.to)).or_default();
+        *sum = (sum.0 + diverted.payments, sum.1.saturating_add(diverted.amount_minor));
+    }
+
+    /// What went elsewhere, by the PSP that was out; nothing is left.
+    pub(super) fn take_diverted(&mut self) -> BTreeMap<PspId, Vec<DivertedFrom>> {
+        let listed = |((segment, to), (payments, amount_minor))| DivertedFrom { segment, to, payments, amount_minor };
+        let diverted = std::mem::take(&mut self.diverted).into_iter();
+        diverted.map(|(from, sums)| (from, sums.into_iter().map(listed).collect())).collect()
     }
 
     pub(super) fn count(&mut self, result: CountedResult) {
         let CountedResult { psp_id, at, segments, tally } = result;
         let group = Group { segments, tile_start: at.div_euclid(TILE_MS) * TILE_MS, psp_id };
-        let sum = self.0.entry(group).or_default();
+        let sum = self.results.entry(group).or_default();
         sum.add(&tally);
         sum.bound_codes();
     }
@@ -42,7 +59,7 @@ impl Deltas {
     pub(super) fn take(&mut self) -> BTreeMap<PspId, BySegment> {
         let mut deltas: BTreeMap<PspId, BySegment> = BTreeMap::new();
         // Sums do not depend on the order in which they are made, bounded codes included.
-        for (group, tally) in self.0.drain() {
+        for (group, tally) in self.results.drain() {
             let by_segment = deltas.entry(group.psp_id).or_default();
             for segment in group.segments.iter().map(SegmentRef::to_segment) {
                 let sum = by_segment.entry((segment, group.tile_start)).or_default();

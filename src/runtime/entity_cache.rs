@@ -177,7 +177,10 @@ fn encode<T: Entity>(entry: &Entry<T>, bytes: &mut Vec<u8>) -> Result<(), Entity
 fn decode<T: Entity>(shard: Shard, id: &str, bytes: &[u8]) -> Result<Entry<T>, EntityError> {
     let damaged = |detail: &str| EntityError::Damaged { shard, detail: detail.to_owned() };
     let header = header_of(bytes).ok_or_else(|| damaged("an entry is shorter than its header"))?;
-    let value = postcard::from_bytes(&bytes[HEADER_BYTES..]).map_err(|error| damaged(&error.to_string()))?;
+    let bytes = &bytes[HEADER_BYTES..];
+    // An earlier version wrote nothing for the list that a payment ends with now: it was empty.
+    let shorter = || postcard::from_bytes(&[bytes, &[0]].concat());
+    let value = postcard::from_bytes(bytes).or_else(|_| shorter()).map_err(|error| damaged(&error.to_string()))?;
     Ok(Entry::of(Arc::from(id), value, header.timer_at))
 }
 

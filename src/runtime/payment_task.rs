@@ -270,6 +270,9 @@ impl PaymentTask {
         if let (true, Some(pending)) = (effects.duplicate, cause) {
             counter!(telemetry::DUPLICATES, "topic" => topic_label(pending.input)).increment(1);
         }
+        for (from, diverted) in effects.diverted {
+            self.deltas.divert(from, diverted);
+        }
         for result in effects.results {
             if result.tally.timeouts > 0 && failpoint::is_broken("timeout-counted-twice") {
                 self.deltas.count(result.clone());
@@ -312,14 +315,21 @@ impl PaymentTask {
 
     fn flush_deltas(&mut self, shared: &Shared, now_ms: i64) -> Result<(), TaskError> {
         let watermark = self.order.watermark(now_ms).unwrap_or_default();
-        for (psp_id, by_segment) in self.deltas.take() {
+        let mut diverted = self.deltas.take_diverted();
+        let mut counted = self.deltas.take();
+        for psp_id in diverted.keys() {
+            counted.entry(psp_id.clone()).or_default();
+        }
+        for (psp_id, by_segment) in counted {
             let all = Segment::all();
             by_segment
                 .iter()
                 .filter(|((segment, _), _)| *segment == all)
                 .for_each(|(_, tally)| count_results(shared, &psp_id, tally));
             let tally = |((segment, tile_start), tally)| SegmentTally { segment, tile_start, tally };
-            let delta = StatsDelta { psp_id, watermark, tallies: by_segment.into_iter().map(tally).collect() };
+            let diverted = diverted.remove(&psp_id).unwrap_or_default();
+            let tallies = by_segment.into_iter().map(tally).collect();
+            let delta = StatsDelta { diverted, ..StatsDelta::of_tallies(psp_id, watermark, tallies) };
             if failpoint::is_broken("delta-lost") {
                 continue;
             }

@@ -229,6 +229,7 @@ mod tests {
             windows: Windows { last_15m, ..Windows::default() },
             health_score: 1.0,
             detector: Detector::default(),
+            manual: None,
             recovery: None,
             updated_at: START,
         })
@@ -287,6 +288,8 @@ mod tests {
             evidence,
             payments_at_risk: 0,
             amount_at_risk_minor: 0,
+            diverted: Vec::new(),
+            summary: String::new(),
         }
     }
 

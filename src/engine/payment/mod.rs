@@ -6,13 +6,13 @@
 
 mod state;
 
-pub use state::{AttemptResult, AttemptState, CustomerState, DecidedRequest, PaymentState};
+pub use state::{AttemptResult, AttemptState, Counted, CustomerState, DecidedRequest, KeptFrom, PaymentState};
 
 use super::codes::{CodeTable, NO_OUTCOME, Verdict};
 use super::segments::SegmentSet;
 use super::settings::EngineSettings;
-use crate::domain::decision::RoutingDecision;
-use crate::domain::learning::{Feedback, Tally};
+use crate::domain::decision::{RoutingDecision, SkipReason, SkippedPsp};
+use crate::domain::learning::{DivertedFrom, Feedback, Tally};
 use crate::domain::payment::{PaymentAttempt, PaymentOutcome, RoutingRequest, Status};
 use crate::domain::{EpochMs, PspId};
 
@@ -46,6 +46,8 @@ pub struct CountedResult {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
     pub results: Vec<CountedResult>,
+    /// PSPs that the attempt was kept from, and what went elsewhere.
+    pub diverted: Vec<(PspId, DivertedFrom)>,
     pub feedback: Vec<Feedback>,
     /// The event repeated one that is already known; nothing changed.
     pub duplicate: bool,
@@ -85,11 +87,12 @@ fn on_attempt(rules: Rules<'_>, state: &mut PaymentState, attempt: &PaymentAttem
         rank_taken,
         amount_minor: attempt.payment.amount_minor,
         currency: attempt.payment.currency.clone(),
-        counted: false,
+        counted: Counted::No,
         segments: SegmentSet::of(&attempt.payment, &rules.settings.segments),
         result: None,
     };
     state.last_event_at = state.last_event_at.max(attempt.attempted_at);
+    divert(state, &known, effects);
     if let Some(index) = state.waiting.iter().position(|outcome| outcome.attempt_id == attempt.attempt_id) {
         let outcome = state.waiting.remove(index);
         state.approved |= outcome.status == Status::Approved;
@@ -97,6 +100,18 @@ fn on_attempt(rules: Rules<'_>, state: &mut PaymentState, attempt: &PaymentAttem
     }
     state.attempts.push(known);
     bound(&mut state.attempts, rules.settings.payment_entries_max, |attempt| attempt.result.is_some());
+}
+
+/// The first attempt that follows a decision says where its payment went, instead of to a PSP that was out.
+fn divert(state: &mut PaymentState, attempt: &AttemptState, effects: &mut Effects) {
+    if state.kept_from.is_empty() {
+        return;
+    }
+    let follows = |kept: &mut KeptFrom| attempt.decision_id.as_deref() == Some(kept.decision_id.as_str());
+    for kept in state.kept_from.extract_if(.., follows).filter(|kept| kept.psp_id != attempt.psp_id) {
+        let (to, amount_minor) = (attempt.psp_id.clone(), attempt.amount_minor);
+        effects.diverted.push((kept.psp_id, DivertedFrom { segment: kept.segment, to, payments: 1, amount_minor }));
+    }
 }
 
 fn on_outcome(rules: Rules<'_>, state: &mut PaymentState, outcome: &PaymentOutcome, effects: &mut Effects) {
@@ -133,22 +148,40 @@ fn on_decided(rules: Rules<'_>, state: &mut PaymentState, request: &RoutingReque
         ranked: decision.ranked.iter().map(|ranked| ranked.psp_id.clone()).collect(),
         dry_run: request.dry_run,
     });
+    let is_out = |skipped: &&SkippedPsp| matches!(skipped.reason, SkipReason::Down | SkipReason::Recovering) && !request.dry_run;
+    state.kept_from.extend(decision.skipped.iter().filter(is_out).filter_map(|skipped| {
+        let segment = skipped.segment.clone()?;
+        Some(KeptFrom { decision_id: decision.decision_id.clone(), psp_id: skipped.psp_id.clone(), segment })
+    }));
+    bound(&mut state.kept_from, rules.settings.payment_entries_max, |_| true);
     bound(&mut state.decided, rules.settings.payment_entries_max, |_| true);
 }
 
 /// Counts what is silent past its deadline, and gives up waiting for what never came.
 fn on_tick(rules: Rules<'_>, state: &mut PaymentState, payment_id: &str, at: EpochMs, effects: &mut Effects) {
     for attempt in state.attempts.iter_mut().filter(|attempt| attempt.result.is_none()) {
-        if !attempt.counted && attempt.deadline_at <= at {
-            attempt.counted = true;
+        if let (Counted::No, Some(overdue_at)) = (attempt.counted, attempt.overdue_at(rules.settings))
+            && overdue_at <= at
+        {
+            attempt.counted = Counted::Overdue;
+            effects.results.push(CountedResult {
+                psp_id: attempt.psp_id.clone(),
+                at: overdue_at,
+                segments: attempt.segments.clone(),
+                tally: Tally { overdue: 1, ..Tally::default() },
+            });
+        }
+        if attempt.counted != Counted::Yes && attempt.deadline_at <= at {
+            let tally = Tally { late: late(attempt), ..silence_tally(attempt) };
+            attempt.counted = Counted::Yes;
             effects.results.push(CountedResult {
                 psp_id: attempt.psp_id.clone(),
                 at: attempt.deadline_at,
                 segments: std::mem::take(&mut attempt.segments),
-                tally: silence_tally(attempt),
+                tally,
             });
         }
-        if attempt.counted && attempt.gives_up_at(rules.settings) <= at {
+        if attempt.counted == Counted::Yes && attempt.gives_up_at(rules.settings) <= at {
             let occurred_at = attempt.gives_up_at(rules.settings);
             attempt.result = Some(AttemptResult { status: Status::Timeout, error_code: None, hard_soft: None, occurred_at });
             effects.feedback.push(silence_feedback(attempt, payment_id, state.approved, occurred_at));
@@ -178,7 +211,7 @@ fn count_orphan(rules: Rules<'_>, state: &mut PaymentState, outcome: &PaymentOut
         rank_taken: None,
         amount_minor: 0,
         currency: String::new(),
-        counted: false,
+        counted: Counted::No,
         segments: SegmentSet::all(),
         result: None,
     };
@@ -193,14 +226,16 @@ fn count_orphan(rules: Rules<'_>, state: &mut PaymentState, outcome: &PaymentOut
 
 /// Attempt and outcome have met: count the result unless its time-out was counted before, and say what happened.
 fn settle(rules: Rules<'_>, attempt: &mut AttemptState, outcome: &PaymentOutcome, approved: bool, effects: &mut Effects) {
-    let timed_out = attempt.counted;
+    let timed_out = attempt.counted == Counted::Yes;
     if !timed_out {
-        attempt.counted = true;
+        let tally = outcome_tally(rules.codes.verdict(outcome), attempt.amount_minor, outcome);
+        let tally = Tally { late: late(attempt), ..tally };
+        attempt.counted = Counted::Yes;
         effects.results.push(CountedResult {
             psp_id: attempt.psp_id.clone(),
             at: outcome.occurred_at,
             segments: std::mem::take(&mut attempt.segments),
-            tally: outcome_tally(rules.codes.verdict(outcome), attempt.amount_minor, outcome),
+            tally,
         });
     }
     attempt.result = Some(AttemptResult {
@@ -260,6 +295,11 @@ fn outcome_tally(verdict: Verdict, amount_minor: i64, outcome: &PaymentOutcome) 
     let mut tally = Tally::default();
     tally.count(verdict, Some(outcome.latency_ms), amount_minor, outcome.error_code.as_deref());
     tally
+}
+
+/// Whether an attempt was overdue before its result came, as a count.
+fn late(attempt: &AttemptState) -> i64 {
+    i64::from(attempt.counted == Counted::Overdue)
 }
 
 /// Silence has no latency of its own: it would only say what the deadline is.

@@ -1,6 +1,7 @@
 //! What is remembered of one payment and of one customer, and when it has to be looked at again.
 
 use crate::domain::payment::{HardSoft, PaymentOutcome, PreviousAttempt, Status};
+use crate::domain::psp::Segment;
 use crate::domain::{EpochMs, PspId};
 use crate::engine::segments::SegmentSet;
 use crate::engine::settings::EngineSettings;
@@ -18,6 +19,8 @@ pub struct PaymentState {
     pub approved: bool,
     /// Highest event time seen for this payment: when it is forgotten counts from here.
     pub last_event_at: EpochMs,
+    /// Of decisions that no attempt has followed yet.
+    pub kept_from: Vec<KeptFrom>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,11 +35,29 @@ pub struct AttemptState {
     pub rank_taken: Option<i32>,
     pub amount_minor: i64,
     pub currency: String,
-    /// Whether the windows have counted this attempt.
-    pub counted: bool,
+    pub counted: Counted,
     /// Emptied when the attempt is counted: nothing needs them after that.
     pub segments: SegmentSet,
     pub result: Option<AttemptResult>,
+}
+
+/// How the windows have counted an attempt so far. Stored by its place in this list: the first two were once false and true.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Counted {
+    #[default]
+    No,
+    /// Its result, or its time-out.
+    Yes,
+    /// That it is overdue; its result comes on top.
+    Overdue,
+}
+
+/// A PSP that a decision kept a payment from, because a segment of it was out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptFrom {
+    pub decision_id: String,
+    pub psp_id: PspId,
+    pub segment: Segment,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,8 +83,9 @@ impl PaymentState {
     pub fn timer_at(&self, settings: &EngineSettings) -> Option<EpochMs> {
         let attempts = self.attempts.iter().filter_map(|attempt| match (&attempt.result, attempt.counted) {
             (Some(_), _) => None,
-            (None, false) => Some(attempt.deadline_at),
-            (None, true) => Some(attempt.gives_up_at(settings)),
+            (None, Counted::No) => Some(attempt.overdue_at(settings).unwrap_or(attempt.deadline_at)),
+            (None, Counted::Overdue) => Some(attempt.deadline_at),
+            (None, Counted::Yes) => Some(attempt.gives_up_at(settings)),
         });
         let waiting = self.waiting.iter().map(|outcome| outcome.occurred_at + settings.orphan_wait_ms);
         attempts.chain(waiting).min()
@@ -77,7 +99,7 @@ impl PaymentState {
             attempted_at: attempt.attempted_at,
             status: match &attempt.result {
                 Some(result) => result.status,
-                None if attempt.counted => Status::Timeout,
+                None if attempt.counted == Counted::Yes => Status::Timeout,
                 None => Status::Unknown,
             },
             error_code: attempt.result.as_ref().and_then(|r| r.error_code.clone()),
@@ -105,6 +127,12 @@ impl PaymentState {
 impl AttemptState {
     pub(super) fn gives_up_at(&self, settings: &EngineSettings) -> EpochMs {
         self.deadline_at.max(self.attempted_at + settings.outcome_wait_ms)
+    }
+
+    /// When it is overdue; never, where that would be no sooner than its deadline.
+    pub(super) fn overdue_at(&self, settings: &EngineSettings) -> Option<EpochMs> {
+        let overdue_at = self.attempted_at + settings.attempt_overdue_ms;
+        (settings.attempt_overdue_ms > 0 && overdue_at < self.deadline_at).then_some(overdue_at)
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::domain::decision::{DecidedBy, RankedPsp, RetryPlan, StepLatency, Versions};
 use crate::domain::payment::{Card, CardType, Initiator, MessageConfig, Payment};
-use crate::domain::psp::SegmentKind;
+use crate::domain::psp::{Segment, SegmentKind};
 use crate::engine::settings::{Blame, ErrorCode};
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ const GIVE_UP: i64 = 3_600_000;
 
 fn settings() -> EngineSettings {
     EngineSettings {
+        attempt_overdue_ms: 0,
         attempt_deadline_ms: DEADLINE,
         lateness_ms: 0,
         future_tolerance_ms: 60_000,
@@ -197,15 +198,6 @@ fn timers_are_what_is_due_next() {
 fn feedback_names_the_decision_and_the_rank_that_was_taken() {
     let (settings, codes) = (settings(), CodeTable::default());
     let rules = Rules { settings: &settings, codes: &codes };
-    let request = |id: &str, at: i64, dry_run| RoutingRequest {
-        payment: payment(),
-        request_id: id.into(),
-        requested_at: T0 + at,
-        deadline_ms: None,
-        allowed_psps: None,
-        previous_attempts: None,
-        dry_run,
-    };
     let mut state = PaymentState::default();
     for (id, at, dry_run, ranked) in
         [("r1", 0, false, ["elavon", "mit"]), ("r2", 10, true, ["mit", "elavon"]), ("r3", 5_000, false, ["mit", "elavon"])]
@@ -277,6 +269,18 @@ fn a_chain_forgets_its_oldest_settled_attempts_only() {
     assert_eq!(ids, ["open", "a7", "a8", "a9"]);
 }
 
+fn request(id: &str, at: i64, dry_run: bool) -> RoutingRequest {
+    RoutingRequest {
+        payment: payment(),
+        request_id: id.into(),
+        requested_at: T0 + at,
+        deadline_ms: None,
+        allowed_psps: None,
+        previous_attempts: None,
+        dry_run,
+    }
+}
+
 fn decision(request_id: &str, ranked: &[&str]) -> RoutingDecision {
     let rank = |psp: &&str| RankedPsp {
         psp_id: PspId::new(psp),
@@ -303,4 +307,56 @@ fn decision(request_id: &str, ranked: &[&str]) -> RoutingDecision {
         psp_view: BTreeMap::new(),
         latency_us: StepLatency::default(),
     }
+}
+
+#[test]
+fn an_attempt_is_overdue_once_and_its_result_says_so() {
+    let settings = EngineSettings { attempt_overdue_ms: 10_000, ..settings() };
+    let codes = CodeTable::default();
+    let rules = Rules { settings: &settings, codes: &codes };
+    let check = |ending: Event<'_>, deadline_ms: Option<i64>, expected: &[(i64, i64, i64, i64)]| {
+        let mut state = PaymentState::default();
+        let sent = PaymentAttempt { deadline_ms, ..attempt("a", 0) };
+        let ticks = [9_999, 10_000, 12_000].map(|at| Event::Tick { payment_id: "p1", at: T0 + at });
+        let mut seen = Vec::new();
+        for event in [&[Event::Attempt(&sent)], &ticks[..], &[ending]].concat() {
+            let due = state.timer_at(&settings);
+            let effects = observe(rules, &mut state, event);
+            assert!(effects.results.is_empty() || !matches!(event, Event::Tick { at, .. } if due.is_none_or(|due| due > at)));
+            assert!(effects.results.iter().all(|result| result.segments.iter().count() == 2), "all know their segments");
+            seen.extend(effects.results.iter().map(|r| (r.at - T0, r.tally.attempts, r.tally.overdue, r.tally.late)));
+        }
+        assert_eq!(seen, expected);
+    };
+    let late = outcome("a", 15_000, Approved);
+    check(Event::Outcome(&late), None, &[(10_000, 0, 1, 0), (15_000, 1, 0, 1)]);
+    check(Event::Tick { payment_id: "p1", at: T0 + DEADLINE }, None, &[(10_000, 0, 1, 0), (DEADLINE, 1, 0, 1)]);
+    // A deadline that comes first: a time-out, and never overdue.
+    check(Event::Tick { payment_id: "p1", at: T0 + DEADLINE }, Some(10_000), &[(10_000, 1, 0, 0)]);
+}
+
+#[test]
+fn what_was_kept_from_a_psp_is_told_by_the_attempt_that_went_elsewhere() {
+    let (settings, codes) = (settings(), CodeTable::default());
+    let rules = Rules { settings: &settings, codes: &codes };
+    let skip = |psp: &str, reason| SkippedPsp { psp_id: psp.into(), reason, segment: Some(Segment::all()), detail: None };
+    let skipped =
+        vec![skip("amex", SkipReason::NotEligible), skip("elavon", SkipReason::Down), skip("mit", SkipReason::Recovering)];
+    let told = |dry_run: bool, attempts: &[PaymentAttempt]| {
+        let mut state = PaymentState::default();
+        let request = request("r1", 0, dry_run);
+        let decision = RoutingDecision { skipped: skipped.clone(), ..decision("r1", &["mit"]) };
+        observe(rules, &mut state, Event::Decided { request: &request, decision: &decision });
+        let diverted = attempts.iter().flat_map(|attempt| observe(rules, &mut state, Event::Attempt(attempt)).diverted);
+        let told: Vec<String> =
+            diverted.map(|(from, it)| format!("{from} {} to {} {}", it.segment, it.to, it.amount_minor)).collect();
+        assert!(attempts.is_empty() || state.kept_from.is_empty() || dry_run);
+        told
+    };
+    let sent = PaymentAttempt { decision_id: Some("d-r1".into()), ..attempt("a", 10) };
+    let retried = PaymentAttempt { psp_id: "worldpay".into(), decision_id: Some("d-r1".into()), ..attempt("b", 20) };
+    // The sample went to the PSP that is recovering: only one was avoided; a retry does not count again.
+    assert_eq!(told(false, &[sent.clone(), retried.clone()]), ["elavon ALL to mit 1000"]);
+    assert_eq!(told(false, std::slice::from_ref(&retried)), ["elavon ALL to worldpay 1000", "mit ALL to worldpay 1000"]);
+    assert_eq!(told(true, &[sent]), [""; 0]);
 }

@@ -121,6 +121,9 @@ fn takes(list: &[String], value: &str) -> bool {
 /// What ails a PSP, as text for a reason: `DEGRADED (BRAND:VISA): 31.0 % technical failures in 15 min`.
 pub(super) fn ailment(standing: &Standing) -> Option<String> {
     let worst = standing.worst().filter(|worst| !matches!(worst.state, HealthState::Up | HealthState::Unknown))?;
+    if let Some(manual) = &worst.manual {
+        return Some(format!("{} ({}): by order of {}: {}", worst.state, worst.segment, manual.by, manual.reason));
+    }
     let share = technical_share(worst) * 100.0;
     Some(format!("{} ({}): {share:.1} % technical failures in 15 min", worst.state, worst.segment))
 }

@@ -105,6 +105,7 @@ pub(super) fn state(psp: &str, segment: Segment, health: HealthState, day: (i64,
         windows: Windows { last_24h, ..Windows::default() },
         health_score: 1.0,
         detector: Detector::default(),
+        manual: None,
         recovery: None,
         updated_at: 0,
     }
@@ -194,6 +195,7 @@ pub(super) fn settings() -> Settings {
     let others = ["VISA", "MASTERCARD"];
     Settings {
         engine: EngineSettings {
+            attempt_overdue_ms: 0,
             attempt_deadline_ms: 30_000,
             lateness_ms: 0,
             future_tolerance_ms: 0,

@@ -35,10 +35,12 @@ pub(super) enum Signal {
     Declines,
     /// Answers that took longer than nearly all used to.
     Slow,
+    /// Attempts that are without an outcome when most have one, among all whose fate at that moment is known.
+    Silence,
 }
 
 /// In the order of the enum: a signal's number is its place in what is kept for each.
-pub(super) const SIGNALS: [Signal; 3] = [Signal::Failures, Signal::Declines, Signal::Slow];
+pub(super) const SIGNALS: [Signal; 4] = [Signal::Failures, Signal::Declines, Signal::Slow, Signal::Silence];
 
 impl Signal {
     /// (results, failures) of a tally. `slow_above`: the latency bucket above which an answer is slow.
@@ -55,6 +57,8 @@ impl Signal {
                     .iter()
                     .fold((0, 0), |(n, slow), it| (n + it.count, slow + if it.bucket > bound { it.count } else { 0 }))
             }),
+            // One that was overdue has been looked at before its result came.
+            Self::Silence => (tally.attempts.saturating_sub(tally.late).saturating_add(tally.overdue), tally.overdue),
         }
     }
 }
@@ -170,7 +174,7 @@ impl Baseline {
     pub(super) fn set_slow(&mut self, bucket: i32) {
         if self.slow_above.is_none_or(|old| (old - bucket).abs() > 1) {
             self.slow_above = Some(bucket);
-            self.learnt[2] = Learnt::default();
+            self.learnt[Signal::Slow as usize] = Learnt::default();
         }
     }
 
@@ -193,7 +197,7 @@ impl Baseline {
             let known = learnt.hours[hour].results() + settings.prior_results;
             let error = (rate * (1.0 - rate) / known.max(1.0)).sqrt();
             let rate = (rate + settings.margin * error).max(floor(SIGNALS[signal], settings));
-            // A technical failure is one whatever is known; what an issuer declines is judged against what it used to.
+            // A technical failure is one whatever is known; what an issuer declines, and how long it takes, is judged against what it used to.
             let known = SIGNALS[signal] == Signal::Failures || results >= settings.results_min;
             let tests = SIGNALS.len() as f64;
             let per_day = tests * around.watched as f64 * results / settings.false_alarms_per_day;
@@ -209,12 +213,12 @@ impl Baseline {
 }
 
 fn priors(settings: &SequentialSettings) -> [f64; SIGNALS.len()] {
-    [settings.failure_prior, settings.decline_prior, settings.slow_floor]
+    [settings.failure_prior, settings.decline_prior, settings.slow_floor, settings.failure_prior]
 }
 
 fn floor(signal: Signal, settings: &SequentialSettings) -> f64 {
     match signal {
-        Signal::Failures => settings.failure_floor,
+        Signal::Failures | Signal::Silence => settings.failure_floor,
         Signal::Declines => settings.decline_floor,
         Signal::Slow => settings.slow_floor,
     }

@@ -7,7 +7,7 @@ use crate::domain::PspId;
 use crate::domain::learning::{SegmentTally, StatsDelta, Tally};
 use crate::domain::psp::HealthState::{self, Degraded, Down, Recovering, Up};
 use crate::domain::psp::{OutageCause, PspOutage, Segment, SegmentKind};
-use crate::engine::codes::Verdict;
+use crate::engine::codes::{NO_OUTCOME, Verdict};
 use crate::engine::settings::{DetectorKind, EngineSettings, HealthSettings};
 use crate::engine::window::TILE_MS;
 use std::collections::BTreeMap;
@@ -53,9 +53,9 @@ fn well(_: &Payment, at: i64) -> Fate {
 }
 
 fn all_detectors() -> HealthSettings {
-    use DetectorKind::{Declines, FailureRate, Failures, Latency};
+    use DetectorKind::{Declines, FailureRate, Failures, Latency, Silence};
     HealthSettings {
-        detectors: vec![FailureRate, Failures, Declines, Latency],
+        detectors: vec![FailureRate, Failures, Declines, Latency, Silence],
         dwell_ms: 60_000,
         hold_ms: 60_000,
         hold_ms_max: 1_800_000,
@@ -146,13 +146,33 @@ impl Day {
         let tile_start = self.now.div_euclid(TILE_MS) * TILE_MS;
         let tallies =
             segments.iter().map(|segment| SegmentTally { segment: segment.clone(), tile_start, tally: tally.clone() }).collect();
-        let delta = StatsDelta { psp_id: PspId::new("mit"), watermark: 0, tallies };
+        let delta = StatsDelta::of_tallies(PspId::new("mit"), 0, tallies);
         let effects = self.book.merge(&delta, &self.engine, &self.health);
         self.story.extend(effects.transitions);
         // What is asked with every delta has to be what the record of a transition would say.
         for book in self.book.segments.values().filter(|_| self.payments.is_multiple_of(8)) {
             let sight = book.sight(book.windows.watched());
             assert_eq!(detector::level(sight, &self.health), detector::read(sight, &self.health).level);
+        }
+    }
+
+    /// Payments that are never answered: each overdue 10 s after it was sent, timed out 30 s after.
+    fn go_silent(&mut self, payments: i64, every_ms: i64) {
+        let begun = self.now;
+        let timed_out = {
+            let mut tally = Tally { late: 1, ..Tally::default() };
+            tally.count(Verdict::Timeout { persistent: true }, None, 1_000, Some(NO_OUTCOME));
+            tally
+        };
+        for _ in 0..payments {
+            self.now += every_ms;
+            let since_ms = self.now - begun;
+            let tile_start = self.now.div_euclid(TILE_MS) * TILE_MS;
+            let overdue = (since_ms > 10_000).then(|| Tally { overdue: 1, ..Tally::default() });
+            let tallies = overdue.into_iter().chain((since_ms > 30_000).then(|| timed_out.clone()));
+            let tallies = tallies.map(|tally| SegmentTally { segment: Segment::all(), tile_start, tally }).collect();
+            let delta = StatsDelta::of_tallies(PspId::new("mit"), 0, tallies);
+            self.story.extend(self.book.merge(&delta, &self.engine, &self.health).transitions);
         }
     }
 
@@ -218,6 +238,29 @@ fn declines_and_slowness_degrade_and_no_more() {
     day.pass(0.2, 3 * SECOND_MS, |payment, at| Fate { latency_factor: 3.0, ..well(payment, at) });
     assert_eq!(day.told(), ["ALL DEGRADED"]);
     assert_eq!(day.book.state(&Segment::all(), day.now, &day.health).unwrap().detector.name, "latency");
+}
+
+#[test]
+fn silence_is_heard_before_the_deadlines() {
+    let mut day = after_a_day(7);
+    let begun = day.now;
+    day.go_silent(60, SECOND_MS);
+    assert_eq!(day.told(), ["ALL DOWN"], "{:?}", day.story);
+    let (seen_ms, outage) = (day.story[0].at - begun, &day.story[0]);
+    assert!(seen_ms <= 20 * SECOND_MS, "after {seen_ms} ms, by a tile's start");
+    assert_eq!(outage.cause, OutageCause::Silence);
+    assert!(
+        outage.summary.contains("went without an answer. Chance raises such an alarm less than once in 100,000"),
+        "{}",
+        outage.summary
+    );
+    // Where nothing is known of what is usual, the deadlines tell.
+    let mut day = Day::new(8);
+    day.pass(0.05, SECOND_MS, well);
+    let begun = day.now;
+    day.go_silent(60, SECOND_MS);
+    assert_eq!(day.told(), ["ALL DOWN"], "{:?}", day.story);
+    assert!(day.story[0].at - begun >= 20 * SECOND_MS);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::watch::Watch;
 use crate::domain::EpochMs;
 use crate::domain::learning::Tally;
 use crate::engine::settings::{DetectorKind, HealthSettings};
-use DetectorKind::{Declines, FailureRate, Failures, Latency};
+use DetectorKind::{Declines, FailureRate, Failures, Latency, Silence};
 
 /// All that a detector may look at.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +118,7 @@ fn tested(kind: DetectorKind) -> Option<(Signal, &'static str)> {
         Failures => Some((Signal::Failures, "failures")),
         Declines => Some((Signal::Declines, "declines")),
         Latency => Some((Signal::Slow, "latency")),
+        Silence => Some((Signal::Silence, "silence")),
     }
 }
 
@@ -126,7 +127,7 @@ fn tested(kind: DetectorKind) -> Option<(Signal, &'static str)> {
 fn sequential(kind: DetectorKind, sight: Sight<'_>, health: &HealthSettings) -> Option<Reading> {
     let (signal, detector) = tested(kind)?;
     let may_take_down = match signal {
-        Signal::Failures => true,
+        Signal::Failures | Signal::Silence => true,
         Signal::Declines => health.sequential.declines_take_down,
         Signal::Slow => health.sequential.slow_takes_down,
     };

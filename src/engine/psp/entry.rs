@@ -6,6 +6,7 @@
 
 use super::baseline::Baseline;
 use super::machine::Machine;
+use super::sequential::RISES;
 use super::watch::Tests;
 use crate::domain::learning::Tally;
 use crate::domain::psp::Segment;
@@ -17,11 +18,18 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 /// First byte of each value. Version 1 also stored those coarser tiles that the finest ones tell: they are passed over.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 const VERSIONS_READ: std::ops::RangeInclusive<u8> = 1..=VERSION;
 /// From this version on a machine ends with its step on the ramp and its relapses; before, both are zero.
 const RAMP_SINCE: u8 = 3;
 const BEFORE_THE_RAMP: [u8; 2] = [0, 0];
+/// From this version on a machine ends with an operator's order and what was diverted, a tally with what was overdue, and there is a
+/// test of silence; before, there was none of these.
+const SILENCE_SINCE: u8 = 4;
+const BEFORE_ORDERS: [u8; 2] = [0, 0];
+const BEFORE_OVERDUE: [u8; 2] = [0, 0];
+/// A test that has gathered nothing: four numbers of each arm.
+const BEFORE_SILENCE: [u8; 4 * RISES.len()] = [0; 4 * RISES.len()];
 
 /// Stored state that cannot be what this version wrote. The operator is to act: remove the state directory, so that the state is
 /// rebuilt from its changelog; should that fail too, the changelog was written by a newer version.
@@ -108,7 +116,12 @@ pub(super) fn decode(expected: &PspId, key: &[u8], value: &[u8]) -> Result<Entry
     let corrupt = || CorruptState::Value { psp_id: psp_id.clone(), key: key.to_vec() };
     let value = match value.split_first() {
         Some((&found, value)) if VERSIONS_READ.contains(&found) => match part {
-            Part::Machine(_) if found < RAMP_SINCE => Cow::Owned([value, &BEFORE_THE_RAMP].concat()),
+            Part::Machine(_) if found < RAMP_SINCE => Cow::Owned([value, &BEFORE_THE_RAMP, &BEFORE_ORDERS].concat()),
+            Part::Machine(_) if found < SILENCE_SINCE => Cow::Owned([value, &BEFORE_ORDERS].concat()),
+            Part::Tile { .. } if found < SILENCE_SINCE => Cow::Owned([value, &BEFORE_OVERDUE].concat()),
+            Part::Tests(_) if found < SILENCE_SINCE => Cow::Owned([value, &BEFORE_SILENCE].concat()),
+            // Learnt anew from the windows, when the next quarter of an hour begins.
+            Part::Baseline(segment) if found < SILENCE_SINCE => return Ok(Entry::Baseline(segment, Box::default())),
             _ => Cow::Borrowed(value),
         },
         Some((&found, _)) => return Err(CorruptState::Version { psp_id, found }),

@@ -2,7 +2,8 @@
 
 use super::detector::Level;
 use crate::domain::EpochMs;
-use crate::domain::psp::{HealthState, OutageCause};
+use crate::domain::PspId;
+use crate::domain::psp::{Diverted, HealthState, Manual, OutageCause, Override, OverrideTo};
 use crate::engine::settings::HealthSettings;
 use HealthState::{Degraded, Down, Recovering, Up};
 use serde::{Deserialize, Serialize};
@@ -22,10 +23,14 @@ pub(super) enum Trigger {
     Won,
     /// It has failed on its way back.
     Failed,
+    /// An operator wants it out.
+    OrderedDown,
+    /// An operator wants it back.
+    OrderedUp,
 }
 
 /// All legal transitions. A state changes only by a `Step`, and steps are only taken from here: what is not in the table cannot happen.
-pub(super) const TRANSITIONS: [(HealthState, Trigger, HealthState); 7] = [
+pub(super) const TRANSITIONS: [(HealthState, Trigger, HealthState); 13] = [
     (Up, Trigger::FailuresRose, Degraded),
     (Up, Trigger::FailuresSoared, Down),
     (Degraded, Trigger::FailuresSoared, Down),
@@ -33,6 +38,12 @@ pub(super) const TRANSITIONS: [(HealthState, Trigger, HealthState); 7] = [
     (Down, Trigger::HoldOver, Recovering),
     (Recovering, Trigger::Failed, Down),
     (Recovering, Trigger::Won, Up),
+    (Up, Trigger::OrderedDown, Down),
+    (Degraded, Trigger::OrderedDown, Down),
+    (Recovering, Trigger::OrderedDown, Down),
+    (Degraded, Trigger::OrderedUp, Up),
+    (Down, Trigger::OrderedUp, Up),
+    (Recovering, Trigger::OrderedUp, Up),
 ];
 
 /// What is stored of a segment besides its tiles: a change of these fields needs a new `entry::VERSION`.
@@ -53,7 +64,14 @@ pub(super) struct Machine {
     step: u32,
     /// Times it went back to DOWN, or out again soon after it had come back: each doubles the hold.
     relapses: u32,
+    /// While it holds, the detectors are not heeded.
+    manual: Option<Manual>,
+    /// Payments that went elsewhere since the outage began, by PSP; at most `DIVERTED_MAX` entries.
+    diverted: Vec<Diverted>,
 }
+
+/// PSPs that payments went to which are told apart; the rest is one entry without name.
+const DIVERTED_MAX: usize = 8;
 
 /// Wins that a failure on the ramp takes away. A win speaks for a PSP that fails as it should (2 %) against one that fails half the
 /// time with ln(0.98/0.5), a failure against it with ln(0.5/0.02): as much as five wins.
@@ -72,6 +90,7 @@ pub(super) struct Outage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     from: HealthState,
+    trigger: Trigger,
     to: HealthState,
 }
 
@@ -82,6 +101,11 @@ impl Step {
 
     pub(super) fn to(self) -> HealthState {
         self.to
+    }
+
+    /// Whether an operator wants it, whatever the detectors see.
+    pub(super) fn is_ordered(self) -> bool {
+        matches!(self.trigger, Trigger::OrderedDown | Trigger::OrderedUp)
     }
 }
 
@@ -96,7 +120,19 @@ pub(super) struct Probation {
 
 impl Machine {
     pub(super) fn new(since: EpochMs) -> Self {
-        Self { state: Up, since, version: 0, wins: 0, failed_at: since, evidence_from: 0, outage: None, step: 0, relapses: 0 }
+        Self {
+            state: Up,
+            since,
+            version: 0,
+            wins: 0,
+            failed_at: since,
+            evidence_from: 0,
+            outage: None,
+            step: 0,
+            relapses: 0,
+            manual: None,
+            diverted: Vec::new(),
+        }
     }
 
     pub(super) fn state(&self) -> HealthState {
@@ -117,6 +153,51 @@ impl Machine {
 
     pub(super) fn evidence_from(&self) -> EpochMs {
         self.evidence_from
+    }
+
+    pub(super) fn manual(&self) -> Option<&Manual> {
+        self.manual.as_ref()
+    }
+
+    pub(super) fn diverted(&self) -> &[Diverted] {
+        &self.diverted
+    }
+
+    /// Takes an operator's order; one that says nothing known is none.
+    pub(super) fn order(&mut self, order: &Override, now: EpochMs) {
+        let to = match order.to {
+            OverrideTo::Unknown => return,
+            OverrideTo::Auto => {
+                self.manual = None;
+                return;
+            }
+            OverrideTo::Up => Up,
+            OverrideTo::Down => Down,
+        };
+        let until = order.for_ms.map(|for_ms| now.saturating_add(for_ms));
+        self.manual = Some(Manual { to, reason: order.reason.clone(), by: order.by.clone(), until });
+    }
+
+    /// Ends an order whose time is over; true when there was one.
+    pub(super) fn lapse(&mut self, now: EpochMs) -> bool {
+        self.manual.take_if(|manual| manual.until.is_some_and(|until| until <= now)).is_some()
+    }
+
+    /// Takes note of payments that went elsewhere; true when there is an outage that they belong to.
+    pub(super) fn divert(&mut self, to: &PspId, payments: i64, amount_minor: i64) -> bool {
+        if self.outage.is_none() {
+            return false;
+        }
+        let full = self.diverted.len() >= DIVERTED_MAX && self.diverted.iter().all(|entry| entry.psp_id != *to);
+        let psp_id = if full { PspId::new("") } else { to.clone() };
+        match self.diverted.iter_mut().find(|entry| entry.psp_id == psp_id) {
+            Some(entry) => {
+                entry.payments = entry.payments.saturating_add(payments);
+                entry.amount_minor = entry.amount_minor.saturating_add(amount_minor);
+            }
+            None => self.diverted.push(Diverted { psp_id, payments, amount_minor }),
+        }
+        true
     }
 
     /// How far on its way back: 0 is sampling, then the steps of the ramp.
@@ -173,6 +254,8 @@ impl Machine {
     pub(super) fn due(&self, level: Level, results: Probation, now: EpochMs, health: &HealthSettings) -> Option<Step> {
         let waited = |wait_ms: i64| now - self.since >= wait_ms;
         let trigger = match self.state {
+            _ if self.manual.as_ref().is_some_and(|manual| manual.to == Up) => Trigger::OrderedUp,
+            _ if self.manual.is_some() => Trigger::OrderedDown,
             HealthState::Unknown | Up | Degraded => match level {
                 Level::Down => Trigger::FailuresSoared,
                 Level::Degraded => Trigger::FailuresRose,
@@ -185,7 +268,7 @@ impl Machine {
             Down | Recovering => return None,
         };
         let row = TRANSITIONS.iter().find(|(from, when, _)| *from == self.state && *when == trigger);
-        row.map(|&(from, _, to)| Step { from, to })
+        row.map(|&(from, trigger, to)| Step { from, trigger, to })
     }
 
     /// Makes a transition at `at` and returns the outage that it belongs to. `seen` is what the evidence of this moment says: it opens the
@@ -196,7 +279,12 @@ impl Machine {
             outage.cause = seen.cause;
         }
         self.outage = (step.to != Up).then_some(outage);
+        if step.to == Up {
+            self.diverted.clear();
+        }
         match (step.from, step.to) {
+            // What somebody ordered says nothing about the PSP.
+            _ if step.is_ordered() => {}
             (Recovering, Down) => self.relapses = self.relapses.saturating_add(1),
             // Before its first transition there is nothing to relapse into.
             (Up, _) if self.version > 0 && at - self.since < health.relapse_ms => self.relapses = self.relapses.saturating_add(1),

@@ -22,6 +22,7 @@ mod detector;
 mod attribution;
 mod machine;
 mod segment;
+mod summary;
 mod entry;
 #[cfg(test)]
 pub(super) mod tests;
@@ -105,7 +106,9 @@ impl PspBook {
     /// Counts what one payment task saw, and judges the segments that it concerns (all, when time moved on to another tile).
     pub fn merge(&mut self, delta: &StatsDelta, engine: &EngineSettings, health: &HealthSettings) -> StatsEffects {
         debug_assert_eq!(delta.psp_id, self.psp_id, "deltas are routed to the book of their PSP");
-        let newest = delta.tallies.iter().map(|tally| tally.tile_start).max().unwrap_or(self.now);
+        let newest = delta.tallies.iter().map(|tally| tally.tile_start).max();
+        // A PSP that nothing is known of has no time of its own yet: an order brings it.
+        let newest = newest.unwrap_or(if self.now == 0 { delta.watermark } else { self.now });
         let moved = newest.div_euclid(TILE_MS) > self.now.div_euclid(TILE_MS);
         self.advance(newest, health);
         let mut late_results = 0;
@@ -114,6 +117,17 @@ impl PspBook {
             // Each result is also in `ALL`: there it is counted once.
             if book.add(tally, health) == Added::Late && tally.segment.kind == SegmentKind::All {
                 late_results += tally.tally.attempts;
+            }
+        }
+        for order in &delta.overrides {
+            let now = self.now;
+            if let Some(book) = self.admit(&order.segment, engine.segments_per_psp_max, health) {
+                book.order(order, now);
+            }
+        }
+        for diverted in &delta.diverted {
+            if let Some(book) = self.segments.get_mut(&diverted.segment) {
+                book.divert(diverted);
             }
         }
         StatsEffects { transitions: self.evaluate(moved, health), late_results }
@@ -284,8 +298,11 @@ impl PspBook {
         let mut restored = false;
         for Due { segment, step, reading } in self.attributed(due, health) {
             let Some(book) = self.segments.get_mut(&segment) else { continue };
-            transitions.push(book.take((&self.psp_id, &segment), (step, &reading), self.now, health));
-            restored |= step.from() == HealthState::Recovering && step.to() == HealthState::Up;
+            let transition = book.take((&self.psp_id, &segment), (step, &reading), self.now, health);
+            let manual = book.machine.manual().cloned();
+            let summary = summary::of(&transition, &reading, manual.as_ref(), (&self.money(&transition), health));
+            transitions.push(PspOutage { summary, ..transition });
+            restored |= step.to() == HealthState::Up && (step.from() == HealthState::Recovering || step.is_ordered());
         }
         if restored {
             // Whoever saw the failures of this outage, and stayed UP because it was not theirs, is not to raise it again.
@@ -299,7 +316,8 @@ impl PspBook {
     /// Of the transitions that are due, those that stand: an alarm of segments that were UP is raised for those that explain it, whether
     /// they have raised it themselves or not, and for no others.
     fn attributed(&self, due: Vec<Due>, health: &HealthSettings) -> Vec<Due> {
-        let (alarms, mut stand): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|due| due.step.from() == HealthState::Up);
+        let is_alarm = |due: &Due| due.step.from() == HealthState::Up && !due.step.is_ordered();
+        let (alarms, mut stand): (Vec<Due>, Vec<Due>) = due.into_iter().partition(is_alarm);
         let alarms: Vec<Due> = alarms.into_iter().filter(|alarm| !self.is_covered(alarm)).collect();
         let strength = |due: &&Due| (due.reading.level, due.reading.strength());
         let Some(loudest) = alarms.iter().max_by(|a, b| strength(a).partial_cmp(&strength(b)).unwrap_or(Ordering::Equal)) else {
@@ -309,7 +327,7 @@ impl PspBook {
         let named = match loudest.reading.signal {
             // Windows keep no counts of slow answers over the same time for all segments.
             Signal::Slow => None,
-            Signal::Failures | Signal::Declines => attribution::explain(&parts),
+            Signal::Failures | Signal::Declines | Signal::Silence => attribution::explain(&parts),
         };
         let named = named.unwrap_or_else(|| vec![attribution::widest(&parts, &loudest.segment)]);
         let mut raised: Vec<Due> = Vec::new();
@@ -324,6 +342,27 @@ impl PspBook {
         stand.extend(raised);
         stand.sort_by(|a, b| a.segment.cmp(&b.segment));
         stand
+    }
+
+    /// The amount at risk by currency, where the windows tell: of all traffic, of a currency, or where there is one currency only.
+    fn money(&self, outage: &PspOutage) -> Vec<(String, i64)> {
+        let minor = outage.amount_at_risk_minor;
+        if outage.segment.kind == SegmentKind::Currency {
+            return vec![(outage.segment.value.clone(), minor)];
+        }
+        let currencies = self.segments.iter().filter(|(segment, _)| segment.kind == SegmentKind::Currency);
+        let amounts: Vec<(&str, f64)> = currencies
+            .map(|(segment, book)| (segment.value.as_str(), book.windows.last_24h().amount_minor as f64))
+            .filter(|(_, amount)| *amount > 0.0)
+            .collect();
+        let total: f64 = amounts.iter().map(|(_, amount)| amount).sum();
+        if amounts.len() > 1 && outage.segment.kind != SegmentKind::All {
+            return Vec::new();
+        }
+        amounts
+            .into_iter()
+            .map(|(currency, amount)| (currency.to_owned(), (minor as f64 * amount / total).round() as i64))
+            .collect()
     }
 
     /// Whether the state of all traffic already says what the alarm of a part would.

@@ -5,8 +5,8 @@ use super::baseline::{QUARTER_MS, Signal, Surroundings};
 use super::detector::{self, Level, Reading, Sight};
 use super::machine::{Machine, Outage, Probation, Step};
 use super::watch::{self, Watch};
-use crate::domain::learning::{SegmentTally, Tally};
-use crate::domain::psp::{self, Evidence, HealthState, OutageCause, PspOutage, PspState, Recovery, Segment, Severity};
+use crate::domain::learning::{DivertedFrom, SegmentTally, Tally};
+use crate::domain::psp::{self, Evidence, HealthState, OutageCause, Override, PspOutage, PspState, Recovery, Segment, Severity};
 use crate::domain::{EpochMs, PspId};
 use crate::engine::codes::NO_OUTCOME;
 use crate::engine::hashing;
@@ -16,6 +16,7 @@ use crate::engine::window::{Added, RINGS, SegmentWindows, TILE_MS, latency};
 
 const TOP_CODES_MAX: usize = 5;
 const DAY_MS: i64 = 86_400_000;
+const QUARTERS_PER_DAY: f64 = 96.0;
 
 #[derive(Clone, Debug)]
 pub(super) struct SegmentBook {
@@ -82,6 +83,18 @@ impl SegmentBook {
         added
     }
 
+    /// Takes an operator's order: it is judged with what is being merged.
+    pub(super) fn order(&mut self, order: &Override, now: EpochMs) {
+        self.machine.order(order, now);
+        (self.machine_dirty, self.changed) = (true, true);
+        self.merging.get_or_insert_default();
+    }
+
+    /// Takes note of payments that went elsewhere.
+    pub(super) fn divert(&mut self, diverted: &DivertedFrom) {
+        self.machine_dirty |= self.machine.divert(&diverted.to, diverted.payments, diverted.amount_minor);
+    }
+
     /// The tests take what is recent and of no outage that is known: they are to find the next change, not to follow this one.
     fn is_evidence(&self, tile_start: EpochMs, health: &HealthSettings) -> bool {
         let open = matches!(self.machine.state(), HealthState::Up | HealthState::Degraded);
@@ -95,6 +108,9 @@ impl SegmentBook {
     pub(super) fn due(&mut self, always: bool, now: EpochMs, health: &HealthSettings) -> Option<(Step, Reading)> {
         let results = self.merging.take().or(always.then(Probation::default))?;
         self.machine_dirty |= self.machine.count(results, now, health);
+        if self.machine.lapse(now) {
+            (self.machine_dirty, self.changed) = (true, true);
+        }
         let sight = self.sight(self.windows.watched());
         let step = self.machine.due(detector::level(sight, health), results, now, health)?;
         Some((step, detector::read(sight, health)))
@@ -111,7 +127,7 @@ impl SegmentBook {
         let down = alarm.level == Level::Down && detector::share(part.failures, part.n) >= health.down_rate;
         let level = if down { Level::Down } else { Level::Degraded };
         let reading = Reading { n: part.n, failures: part.failures, level, ..alarm.clone() };
-        let open = matches!(self.machine.state(), HealthState::Up | HealthState::Degraded);
+        let open = matches!(self.machine.state(), HealthState::Up | HealthState::Degraded) && self.machine.manual().is_none();
         let step = open.then(|| self.machine.due(level, Probation::default(), now, health)).flatten()?;
         Some((step, reading))
     }
@@ -140,6 +156,7 @@ impl SegmentBook {
         health: &HealthSettings,
     ) -> PspOutage {
         let cause = match reading.signal {
+            _ if step.is_ordered() => OutageCause::Manual,
             _ if reading.level < Level::Degraded => OutageCause::Unknown,
             Signal::Failures => match cause_of(self.windows.watched()) {
                 OutageCause::Unknown => cause_of(self.windows.last_15m()),
@@ -148,12 +165,15 @@ impl SegmentBook {
             Signal::Declines => OutageCause::ApprovalDrop,
             // What comes late is on its way to not coming in time.
             Signal::Slow => OutageCause::Timeouts,
+            Signal::Silence => OutageCause::Silence,
         };
         let seen = Outage { started_at: now, first_evidence_at: self.evidence_since(reading, now), cause };
+        let mut diverted = self.machine.diverted().to_vec();
+        diverted.sort_by(|a, b| b.payments.cmp(&a.payments).then_with(|| a.psp_id.cmp(&b.psp_id)));
         let outage = self.machine.enter(step, seen, now, health);
         self.machine_dirty = true;
         self.changed = true;
-        self.transition(name, step, outage, reading)
+        PspOutage { diverted, ..self.transition(name, step, outage, reading) }
     }
 
     /// Lets evidence start afresh: an outage is over that what was seen until now belongs to. The tile of this moment may still hold
@@ -172,7 +192,7 @@ impl SegmentBook {
 
     /// The record of a step that the machine has just made.
     fn transition(&self, (psp_id, segment): (&PspId, &Segment), step: Step, outage: Outage, reading: &Reading) -> PspOutage {
-        let at_risk = self.windows.last_15m();
+        let at_risk = self.at_risk(self.machine.since() - outage.first_evidence_at, reading.failures);
         PspOutage {
             outage_id: hashing::stable_id("psp_outage", &format!("{psp_id}/{segment}@{}", outage.started_at)),
             psp_id: psp_id.clone(),
@@ -182,11 +202,12 @@ impl SegmentBook {
             at: self.machine.since(),
             first_evidence_at: outage.first_evidence_at,
             severity: match step.to() {
+                HealthState::Down if step.is_ordered() => Severity::Warning,
                 HealthState::Down => Severity::Critical,
                 HealthState::Degraded => Severity::Warning,
                 HealthState::Up | HealthState::Recovering | HealthState::Unknown => Severity::Info,
             },
-            cause: outage.cause,
+            cause: if step.is_ordered() { OutageCause::Manual } else { outage.cause },
             evidence: Evidence {
                 n: reading.n,
                 failures: reading.failures,
@@ -194,9 +215,21 @@ impl SegmentBook {
                 statistic: reading.statistic,
                 threshold: threshold(reading, step.to()),
             },
-            payments_at_risk: at_risk.attempts,
-            amount_at_risk_minor: at_risk.amount_minor,
+            payments_at_risk: at_risk.0,
+            amount_at_risk_minor: at_risk.1,
+            diverted: Vec::new(),
+            summary: String::new(),
         }
+    }
+
+    /// (payments, amount) that the segment takes in `elapsed_ms` at its usual pace: that of the day, or of the last quarter of an hour
+    /// where that is busier; at least those that `failed`.
+    fn at_risk(&self, elapsed_ms: i64, failed: i64) -> (i64, i64) {
+        let (quarter, day) = (self.windows.last_15m(), self.windows.last_24h());
+        let per_quarter = (quarter.attempts as f64).max(day.attempts as f64 / QUARTERS_PER_DAY);
+        let payments = ((per_quarter * elapsed_ms.max(0) as f64 / QUARTER_MS as f64).round() as i64).max(failed);
+        let amount_each = day.amount_minor as f64 / day.attempts.max(1) as f64;
+        (payments, (amount_each * payments as f64).round() as i64)
     }
 
     pub(super) fn published(&self, (psp_id, segment): (&PspId, &Segment), at: EpochMs, health: &HealthSettings) -> PspState {
@@ -220,6 +253,7 @@ impl SegmentBook {
                 baseline: reading.baseline,
             },
             recovery: recovery(&self.machine, health),
+            manual: self.machine.manual().cloned(),
             updated_at: at,
         }
     }

@@ -3,13 +3,14 @@
 use super::detector::Level;
 use super::entry::{self, CorruptState};
 use super::machine::{Machine, Outage, Probation, TRANSITIONS, Trigger};
-use super::{PspBook, StatsEffects, admit, psp_of_key};
+use super::{PspBook, PspOutage, StatsEffects, admit, psp_of_key};
 use crate::domain::PspId;
-use crate::domain::learning::{SegmentTally, StatsDelta, Tally};
+use crate::domain::learning::{DivertedFrom, SegmentTally, StatsDelta, Tally};
 use crate::domain::psp::HealthState::{self, Degraded, Down, Recovering, Up};
-use crate::domain::psp::{OutageCause, Segment, SegmentKind, Severity};
+use crate::domain::psp::{OutageCause, Override, OverrideTo, Segment, SegmentKind, Severity};
 use crate::engine::codes::{NO_OUTCOME, Verdict};
 use crate::engine::settings::{DetectorKind, EngineSettings, HealthSettings, Psp, SequentialSettings};
+use crate::engine::window::StoredTile;
 use std::collections::{BTreeMap, BTreeSet};
 
 const START: i64 = 1_546_300_800_000;
@@ -56,6 +57,7 @@ pub(in crate::engine) fn sequential() -> SequentialSettings {
 
 pub(super) fn engine() -> EngineSettings {
     EngineSettings {
+        attempt_overdue_ms: 0,
         attempt_deadline_ms: 30_000,
         lateness_ms: 5_000,
         future_tolerance_ms: 60_000,
@@ -92,7 +94,7 @@ fn brand(value: &str) -> Segment {
 
 fn delta(tallies: Vec<(Segment, i64, Tally)>) -> StatsDelta {
     let tallies = tallies.into_iter().map(|(segment, tile_start, tally)| SegmentTally { segment, tile_start, tally }).collect();
-    StatsDelta { psp_id: PspId::new("mit"), watermark: 0, tallies }
+    StatsDelta::of_tallies(PspId::new("mit"), 0, tallies)
 }
 
 fn merge(book: &mut PspBook, tallies: Vec<(Segment, i64, Tally)>) -> StatsEffects {
@@ -249,7 +251,13 @@ fn a_transition_tells_its_story() {
     assert_eq!((outage.evidence.n, outage.evidence.failures, outage.evidence.statistic), (75, 25, 25.0 / 75.0));
     assert_eq!(outage.evidence.top_codes, ["96", "T0"]);
     assert_eq!(outage.evidence.threshold, 0.2);
-    assert_eq!((outage.payments_at_risk, outage.amount_at_risk_minor), (75, 75_000));
+    // Nothing has passed since the first evidence but what has failed.
+    assert_eq!((outage.payments_at_risk, outage.amount_at_risk_minor), (25, 25_000));
+    assert_eq!(
+        outage.summary,
+        "mit is DEGRADED for all traffic since 2019-01-01 00:01:00 UTC: 25 of 75 payments since 2019-01-01 00:01:00 UTC failed (96, T0). \
+         That is 33 %, the limit is 20 %. At risk: 25 payments."
+    );
 
     let mut story = vec![outage.clone()];
     for (number, counts) in
@@ -367,9 +375,17 @@ fn no_step_but_those_in_the_table() {
     let mut taken = BTreeSet::new();
     let mut machines = vec![Machine::new(0)];
     while let Some(machine) = machines.pop() {
-        for level in [Level::Calm, Level::Uneasy, Level::Degraded, Level::Down] {
+        for (level, order) in [
+            (Level::Calm, OverrideTo::Auto),
+            (Level::Uneasy, OverrideTo::Auto),
+            (Level::Degraded, OverrideTo::Auto),
+            (Level::Down, OverrideTo::Auto),
+            (Level::Calm, OverrideTo::Down),
+            (Level::Down, OverrideTo::Up),
+        ] {
             for (wins, failures) in [(0, 0), (50, 0), (50, 1)] {
                 let mut next = machine.clone();
+                next.order(&ordered(order, None).overrides[0], next.since());
                 let results = Probation { wins, failures };
                 let now = next.since();
                 next.count(results, now, &health());
@@ -385,8 +401,8 @@ fn no_step_but_those_in_the_table() {
     }
     let table: BTreeSet<_> = TRANSITIONS.iter().map(|&(from, _, to)| (from, to)).collect();
     assert_eq!(taken, table);
-    let triggers: Vec<Trigger> = TRANSITIONS.iter().map(|row| row.1).collect();
-    assert_eq!(triggers.len(), table.len(), "each row is another pair of states: {triggers:?}");
+    let rows: Vec<(HealthState, Trigger)> = TRANSITIONS.iter().map(|row| (row.0, row.1)).collect();
+    assert!(rows.iter().enumerate().all(|(at, row)| !rows[..at].contains(row)), "a state goes one way for one reason: {rows:?}");
 }
 
 /// Keys and values as they lie on disks: a change here needs a new `entry::VERSION`.
@@ -404,18 +420,94 @@ fn entries_are_a_format() {
     assert_eq!(
         entries,
         [
-            "[3, 109, 105, 116, 0] [3, 192, 184, 2]",
-            "[3, 109, 105, 116, 1, 2, 4, 86, 73, 83, 65] [3, 1, 192, 184, 2, 0, 0, 192, 184, 2, 0, 0, 0, 0]",
-            "[3, 109, 105, 116, 2, 2, 4, 86, 73, 83, 65, 0, 2] [3, 192, 184, 2, 4, 2, 0, 0, 2, 0, 2, 218, 15, 1, 104, 2, 1, 2, 84, 48, 2]",
+            "[3, 109, 105, 116, 0] [4, 192, 184, 2]",
+            "[3, 109, 105, 116, 1, 2, 4, 86, 73, 83, 65] [4, 1, 192, 184, 2, 0, 0, 192, 184, 2, 0, 0, 0, 0, 0, 0]",
+            "[3, 109, 105, 116, 2, 2, 4, 86, 73, 83, 65, 0, 2] [4, 192, 184, 2, 4, 2, 0, 0, 2, 0, 2, 218, 15, 1, 104, 2, 1, 2, 84, 48, 2, 0, 0]",
         ]
     );
     book.drain_dirty(&mut |key, _| panic!("{key:?} was drained before"));
-    // Before version 3 a machine ended before the ramp and the relapses.
-    let (key, now) = entry::machine(&PspId::new("mit"), &brand("VISA"), &Machine::new(20_000));
-    for version in [1, 2] {
-        let before = [&[version], &now[1..now.len() - 2]].concat();
-        assert_eq!(entry::decode(&PspId::new("mit"), &key, &before), entry::decode(&PspId::new("mit"), &key, &now));
+    // Before version 4 a machine ended before orders and what was diverted, before version 3 also before the ramp and the relapses;
+    // tests and tiles knew no silence.
+    let mit = PspId::new("mit");
+    let check = |(key, now): (Vec<u8>, Vec<u8>), version: u8, missing: usize| {
+        let before = [&[version], &now[1..now.len() - missing]].concat();
+        assert_eq!(entry::decode(&mit, &key, &before), entry::decode(&mit, &key, &now), "{missing} bytes less");
+    };
+    for (version, missing) in [(1, 4), (2, 4), (3, 2)] {
+        check(entry::machine(&mit, &brand("VISA"), &Machine::new(20_000)), version, missing);
     }
+    check(entry::tests(&mit, &brand("VISA"), &Default::default()), 3, 16);
+    let tile = StoredTile { ring: 0, slot: 0, start: 0, tally: &tally(1, 0, 1) };
+    check(entry::tile(&mit, &brand("VISA"), &tile), 3, 2);
+}
+
+/// An order on `ALL`, as it comes.
+fn ordered(to: OverrideTo, for_ms: Option<i64>) -> StatsDelta {
+    let order = Override { segment: Segment::all(), to, reason: "maintenance".into(), by: "ana".into(), for_ms };
+    StatsDelta { overrides: vec![order], ..StatsDelta::of_tallies(PspId::new("mit"), START, Vec::new()) }
+}
+
+#[test]
+fn an_operator_is_obeyed_whatever_is_seen() {
+    let mut book = book();
+    let steps = |effects: &StatsEffects| effects.transitions.iter().map(|it| (it.from, it.to, it.cause)).collect::<Vec<_>>();
+    // Of a PSP that nothing is known of yet: its time begins with the order.
+    let effects = book.merge(&ordered(OverrideTo::Down, None), &engine(), &health());
+    assert_eq!(steps(&effects), [(Up, Down, OutageCause::Manual)]);
+    assert_eq!(effects.transitions[0].severity, Severity::Warning);
+    assert_eq!(
+        effects.transitions[0].summary,
+        "mit is DOWN for all traffic since 2019-01-01 00:00:00 UTC, by order of ana until that is taken back: maintenance."
+    );
+    for at in 0..30 {
+        assert!(minute(&mut book, at, (50, 0, 0), &health()).transitions.is_empty(), "not even after its hold");
+    }
+    let state = book.state(&Segment::all(), START, &health()).unwrap();
+    assert_eq!((state.state, state.manual.unwrap().by.as_str()), (Down, "ana"));
+    // Stored and read back, the order still holds.
+    let mut entries = Vec::new();
+    book.entries(&mut |key, value| entries.push((key, value)));
+    let mut book = PspBook::restore(PspId::new("mit"), entries).unwrap();
+
+    // UP for ten minutes, in which everything fails; then what is seen decides again.
+    let effects = book.merge(&ordered(OverrideTo::Up, Some(10 * MINUTE_MS)), &engine(), &health());
+    assert_eq!(steps(&effects), [(Down, Up, OutageCause::Manual)]);
+    for at in 30..39 {
+        assert!(minute(&mut book, at, (0, 0, 50), &health()).transitions.is_empty(), "minute {at}");
+    }
+    let effects = minute(&mut book, 40, (0, 0, 50), &health());
+    assert_eq!(steps(&effects), [(Up, Down, OutageCause::Timeouts)]);
+    assert_eq!(book.state(&Segment::all(), START, &health()).unwrap().manual, None);
+    // AUTO where no order is in force changes nothing.
+    assert!(book.merge(&ordered(OverrideTo::Auto, None), &engine(), &health()).transitions.is_empty());
+}
+
+#[test]
+fn where_payments_went_is_told_with_the_recovery() {
+    let mut book = book();
+    let went = |to: &str, payments| {
+        let (segment, to) = (Segment::all(), PspId::new(to));
+        let diverted = vec![DivertedFrom { segment, to, payments, amount_minor: payments * 100 }];
+        StatsDelta { diverted, ..StatsDelta::of_tallies(PspId::new("mit"), START, Vec::new()) }
+    };
+    // While it is UP nothing is diverted from it.
+    minute(&mut book, 0, (50, 0, 0), &health());
+    book.merge(&went("amex", 1), &engine(), &health());
+    minute(&mut book, 1, (0, 0, 60), &health());
+    for (to, payments) in [("elavon", 3), ("worldpay", 5), ("elavon", 4)] {
+        book.merge(&went(to, payments), &engine(), &health());
+    }
+    for number in 0..10 {
+        book.merge(&went(&format!("other{number}"), 1), &engine(), &health());
+    }
+    let steps: Vec<PspOutage> = (2..9).flat_map(|at| minute(&mut book, at, (10, 0, 0), &health()).transitions).collect();
+    let up = steps.iter().find(|step| step.to == Up).expect("it comes back");
+    let told: Vec<(&str, i64, i64)> = up.diverted.iter().map(|it| (it.psp_id.as_str(), it.payments, it.amount_minor)).collect();
+    assert_eq!(told[..3], [("elavon", 7, 700), ("worldpay", 5, 500), ("", 4, 400)], "{told:?}");
+    assert!(up.summary.contains("Payments went elsewhere: 7 to elavon, 5 to worldpay, 4 to others"), "{}", up.summary);
+    minute(&mut book, 20, (0, 0, 600), &health());
+    let again: Vec<PspOutage> = (21..40).flat_map(|at| minute(&mut book, at, (10, 0, 0), &health()).transitions).collect();
+    assert!(again.iter().all(|step| step.diverted.is_empty()), "another outage begins at nothing");
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Tally {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.counts() == [0; 8] && self.latency.is_empty() && self.codes.is_empty()
+        self.counts() == [0; 10] && self.latency.is_empty() && self.codes.is_empty()
     }
 
     /// Folds all but the [`CODES_MAX`] first codes in alphabetical order into [`OTHER_CODE`].
@@ -131,14 +131,27 @@ impl Tally {
         }
     }
 
-    fn counts(&self) -> [i64; 8] {
-        let Self { attempts, approvals, soft_declines, hard_declines, timeouts, errors, persistent, amount_minor, .. } = *self;
-        [attempts, approvals, soft_declines, hard_declines, timeouts, errors, persistent, amount_minor]
+    fn counts(&self) -> [i64; 10] {
+        let Self { attempts, approvals, soft_declines, hard_declines, timeouts, errors, persistent, .. } = *self;
+        let Self { amount_minor, overdue, late, .. } = *self;
+        [attempts, approvals, soft_declines, hard_declines, timeouts, errors, persistent, amount_minor, overdue, late]
     }
 
-    fn counts_mut(&mut self) -> [&mut i64; 8] {
-        let Self { attempts, approvals, soft_declines, hard_declines, timeouts, errors, persistent, amount_minor, .. } = self;
-        [attempts, approvals, soft_declines, hard_declines, timeouts, errors, persistent, amount_minor]
+    fn counts_mut(&mut self) -> [&mut i64; 10] {
+        let Self {
+            attempts,
+            approvals,
+            soft_declines,
+            hard_declines,
+            timeouts,
+            errors,
+            persistent,
+            amount_minor,
+            overdue,
+            late,
+            ..
+        } = self;
+        [attempts, approvals, soft_declines, hard_declines, timeouts, errors, persistent, amount_minor, overdue, late]
     }
 }
 

@@ -75,11 +75,11 @@ records! {
     PaymentOutcome "payment_outcome" "payment.outcomes" [2 @ 1];
     RoutingRequest "routing_request" "routing.requests" [3 @ 1];
     RoutingDecision "routing_decision" "routing.decisions" [4 @ 1];
-    PspState "psp_state" "psp.states" [5 @ 1];
-    PspOutage "psp_outage" "psp.outages" [6 @ 1];
+    PspState "psp_state" "psp.states" [5 @ 1, 14 @ 2];
+    PspOutage "psp_outage" "psp.outages" [6 @ 1, 15 @ 2];
     Prediction "prediction" "athia.predictions" [7 @ 1];
     Feedback "feedback" "athia.feedback" [8 @ 1];
-    StatsDelta "stats_delta" "stats.deltas" [9 @ 1];
+    StatsDelta "stats_delta" "stats.deltas" [9 @ 1, 16 @ 2];
     StatsProfile "stats_profile" "stats.profiles" [10 @ 1];
     ControlModel "control_model" "control.models" [11 @ 1];
     ControlRule "control_rule" "control.rules" [12 @ 1];

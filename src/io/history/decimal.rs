@@ -46,17 +46,6 @@ impl Decimal {
     }
 }
 
-/// How many decimals the minor unit of an ISO 4217 currency stands for; most have two.
-pub(super) fn currency_exponent(code: &str) -> u32 {
-    match code {
-        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "UYI" | "VND" | "VUV" | "XAF"
-        | "XOF" | "XPF" => 0,
-        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
-        "CLF" | "UYW" => 4,
-        _ => 2,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,13 +73,6 @@ mod tests {
         check("9223372036854775808", '.', 0, None);
         for text in ["", "-", ".", "1.2.3", "1e3", "1,234.00", "NaN", "٣", "1234567890123456789012345678901"] {
             check(text, '.', 2, None);
-        }
-    }
-
-    #[test]
-    fn currencies_have_their_minor_units() {
-        for (code, exponent) in [("EUR", 2), ("MXN", 2), ("JPY", 0), ("CLP", 0), ("KWD", 3), ("CLF", 4)] {
-            assert_eq!(currency_exponent(code), exponent, "{code}");
         }
     }
 

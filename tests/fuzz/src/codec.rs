@@ -149,7 +149,7 @@ impl Shared {
                 tally: result.tally.clone(),
             };
             let tallies = result.segments.iter().map(tally).collect();
-            self.merge(&StatsDelta { psp_id: result.psp_id.clone(), watermark, tallies });
+            self.merge(&StatsDelta::of_tallies(result.psp_id.clone(), watermark, tallies));
         }
     }
 

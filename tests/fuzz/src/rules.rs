@@ -95,6 +95,7 @@ fn state(settings: &Settings, segments: &[Segment], draw: &mut Draw<'_>) -> PspS
         windows,
         health_score: 1.0,
         detector: smartrouter::domain::psp::Detector::default(),
+        manual: None,
         recovery: None,
         updated_at: draw.time(),
     }

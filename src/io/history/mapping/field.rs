@@ -1,10 +1,10 @@
 //! One field of a mapping: where its value comes from and how it is read.
 
 use super::super::convert;
-use super::super::decimal::currency_exponent;
 use super::super::targets::{Draft, Set, Target};
 use super::super::times::{DEFAULT_FORMATS, TimeFormat};
 use super::{Wrong, wrong};
+use crate::domain::money::currency_exponent;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

@@ -1,4 +1,6 @@
-//! `psp list|show|history`: how the PSPs are doing, as `psp.states` and `psp.outages` say.
+//! `psp list|show|history`: how the PSPs are doing, as `psp.states` and `psp.outages` say; `psp down|up|auto`: what an operator wants.
+
+mod order;
 
 use super::Verdict;
 use super::context::Context;
@@ -7,7 +9,7 @@ use super::screen::{Column, one_line, percent, text, time};
 use anyhow::{Context as _, Result, anyhow};
 use clap::Subcommand;
 use serde_json::Value;
-use smartrouter::domain::psp::{Evidence, HealthState, PspOutage, PspState, SegmentKind};
+use smartrouter::domain::psp::{Evidence, HealthState, OverrideTo, PspOutage, PspState, SegmentKind};
 use smartrouter::engine::settings::HealthSettings;
 use smartrouter::io::codec::Codec;
 use smartrouter::io::log::EventLog;
@@ -36,6 +38,12 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
         last: u16,
     },
+    /// Take a PSP, or a part of its traffic, out by hand; without --execute only the plan is shown
+    Down(order::Order),
+    /// Put it back by hand, whatever is seen there; without --execute only the plan is shown
+    Up(order::Order),
+    /// End an order: what is seen there decides again; without --execute only the plan is shown
+    Auto(order::Target),
 }
 
 const COLUMNS: &[Column] = &[
@@ -61,9 +69,18 @@ const HISTORY: &[Column] = &[
     Column::new("PAYMENTS AT RISK", "/payments_at_risk"),
 ];
 
+fn unknown(psp_id: &str) -> anyhow::Error {
+    anyhow!("nothing is known of a PSP {psp_id:?}: `smartrouter psp list` shows those with traffic")
+}
+
 pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
+    match command {
+        Command::Down(order) => return order::force(context, order, OverrideTo::Down),
+        Command::Up(order) => return order::force(context, order, OverrideTo::Up),
+        Command::Auto(target) => return order::release(context, target),
+        Command::List { .. } | Command::Show { .. } | Command::History { .. } => {}
+    }
     let (log, codec) = (context.log()?, context.codec()?);
-    let unknown = |psp_id: &str| anyhow!("nothing is known of a PSP {psp_id:?}: `smartrouter psp list` shows those with traffic");
     let mut states = states(log.as_ref(), &codec, context.topic(topics::PSP_STATES))?;
     match command {
         Command::List { segments } => {
@@ -90,6 +107,7 @@ pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
             let newest = &outages[outages.len().saturating_sub(usize::from(*last))..];
             context.screen().rows(HISTORY, newest, "no PSP has changed its state yet")?;
         }
+        Command::Down(_) | Command::Up(_) | Command::Auto(_) => {}
     }
     Ok(Verdict::Done)
 }
