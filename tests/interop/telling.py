@@ -7,7 +7,6 @@ import hmac
 import http.server
 import json
 import pathlib
-import re
 import socket
 import struct
 import sys
@@ -16,9 +15,7 @@ import time
 
 from spine import Payments, main
 
-PSPS = {"worldpay": "Worldpay", "mit": "MIT", "elavon": "Elavon", "amex": "American Express"}
-IDS = {name: psp for psp, name in PSPS.items()}
-STEP = re.compile(r"^(?P<name>[^:]+?)(?P<segment> [A-Z_]+:\S+)?: (?P<from>[A-Z]+) to (?P<to>[A-Z]+) at (?P<at>[-0-9]+ [:0-9]+) UTC")
+PSPS = ("worldpay", "mit", "elavon", "amex")
 SECRET = "shared secret of the webhook"
 
 
@@ -85,8 +82,7 @@ class Vendors:
         fresh, repeated = [], []
         for _, body in self.slack.sent:
             message = json.loads(body)
-            texts = [block["text"]["text"] for block in message["blocks"] if block["type"] == "section"]
-            steps = [step for step in map(parsed, texts) if step]
+            steps = [parsed(block["fields"]) for block in message["blocks"] if "fields" in block]
             assert steps and message["text"] and message["blocks"][0]["type"] == "header", message
             again = "Perhaps told before" in message["blocks"][-1]["elements"][0]["text"]
             (repeated if again else fresh).extend(steps)
@@ -122,9 +118,9 @@ class Vendors:
         return opened, actions, open_keys
 
 
-def parsed(text):
-    found = STEP.match(text)
-    return found and (IDS[found["name"]], (found["segment"] or " ALL").strip(), found["from"], found["to"], found["at"])
+def parsed(fields):
+    psp, segment, change, at = (field["text"].split("\n", 1)[1] for field in fields)
+    return (psp, segment, *change.split(" → "), at.removesuffix(" UTC"))
 
 
 def identity(outage):
@@ -224,7 +220,7 @@ def each_psp_in_turn(router):
     judge(vendors, truth, sent.transitions(), kills_in_doubt=3)
     log = pathlib.Path(running[0].log_path).read_text()
     assert "hush" not in log and SECRET not in log, "a secret is in the log"
-    assert "alert: Worldpay" in log
+    assert "alert: worldpay is DOWN" in log
     status, metrics = router.get(running[0], "/metrics")
     assert status == 200 and "smartrouter_alerts_total" in metrics
     assert router.get(running[0], "/readyz")[0] == 200

@@ -70,25 +70,14 @@ impl SegmentFilter {
     }
 }
 
-const KINDS: [SegmentKind; 8] = [
-    SegmentKind::All,
-    SegmentKind::Brand,
-    SegmentKind::Currency,
-    SegmentKind::Method,
-    SegmentKind::SubMethod,
-    SegmentKind::IssuerCountry,
-    SegmentKind::Merchant,
-    SegmentKind::Pair,
-];
-
 impl TryFrom<String> for SegmentFilter {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
         let (kind, value) = text.split_once(':').map_or((text.as_str(), None), |(kind, value)| (kind, Some(value.to_owned())));
-        let known = KINDS.into_iter().find(|known| known.as_str() == kind);
+        let known = SegmentKind::EVERY.into_iter().find(|known| known.as_str() == kind);
         let kind = known.ok_or_else(|| {
-            let known: Vec<&str> = KINDS.iter().map(|known| known.as_str()).collect();
+            let known: Vec<&str> = SegmentKind::EVERY.iter().map(|known| known.as_str()).collect();
             format!("no kind of segment {kind:?}: give ALL, KIND or KIND:value; known are {}", known.join(", "))
         })?;
         Ok(Self { kind, value })

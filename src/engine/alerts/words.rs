@@ -14,36 +14,36 @@ const TEXT_CHARS_MAX: usize = 600;
 const TITLE_CHANGES_MAX: usize = 3;
 
 pub(super) fn change(outage: &PspOutage, kind: ChangeKind, transitions: u32, (now, rules): (EpochMs, &AlertRules)) -> Change {
+    let said = said(outage, rules);
     let text = match kind {
-        ChangeKind::Transition => described(outage),
-        ChangeKind::Reminder => format!("{} It has been DOWN for {}.", described(outage), lasting(now - outage.at)),
-        ChangeKind::Flapping => {
-            format!("{transitions} further changes were not told one by one. The last one: {}", described(outage))
-        }
+        ChangeKind::Transition => said,
+        ChangeKind::Reminder => format!("DOWN for {} by now. {said}", lasting(now - outage.at)),
+        ChangeKind::Flapping => format!("{transitions} further changes were not told one by one. The last one: {said}"),
         ChangeKind::StillOut => {
-            let since = lasting(now - outage.at);
-            format!("Not told when it happened; {} since {since} ago. {}", outage.to, described(outage))
+            format!("Not told when it happened, {} ago, and still {}. {said}", lasting(now - outage.at), outage.to)
         }
     };
-    Change { kind, transitions, text: plain(&format!("{}: {text}", subject(outage, rules))), outage: outage.clone() }
+    Change { kind, transitions, text: plain(&text), outage: outage.clone() }
 }
 
-/// What happened, and what that rests on.
-fn described(outage: &PspOutage) -> String {
-    let step = format!("{} to {} at {}.", outage.from, outage.to, time(outage.at));
+/// What the record says in plain words, or what its fields say where an older engine wrote it.
+fn said(outage: &PspOutage, rules: &AlertRules) -> String {
+    if !outage.summary.is_empty() {
+        return outage.summary.clone();
+    }
+    let step = format!("{}: {} to {} at {}.", subject(outage, rules), outage.from, outage.to, time(outage.at));
     let evidence = &outage.evidence;
     if matches!(outage.to, HealthState::Up | HealthState::Recovering) || evidence.n == 0 {
         return step;
     }
     let codes = if evidence.top_codes.is_empty() { String::new() } else { format!(" ({})", evidence.top_codes.join(", ")) };
     format!(
-        "{step} {} since {}: {} of {} failed{codes}. At risk: {} payments, {} in minor units.",
+        "{step} {} since {}: {} of {} failed{codes}. At risk: {} payments.",
         cause(outage.cause),
         time(outage.first_evidence_at),
         evidence.failures,
         evidence.n,
-        outage.payments_at_risk,
-        outage.amount_at_risk_minor
+        outage.payments_at_risk
     )
 }
 

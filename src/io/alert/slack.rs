@@ -6,18 +6,20 @@
 
 use super::http::Endpoint;
 use super::{AlertSink, Delivery, SinkError};
-use crate::domain::alert::Alert;
+use crate::domain::alert::{Alert, Change};
 use crate::domain::psp::Severity;
 use crate::io::failpoint;
+use chrono::DateTime;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Slack takes 50 blocks; what is more is counted.
 const CHANGES_MAX: usize = 20;
-/// Slack's limits are 150 characters of a header and 3000 of a section.
+/// Slack's limits are 150 characters of a header, 3000 of a section and 2000 of a field in one.
 const HEADER_CHARS_MAX: usize = 149;
 const SECTION_CHARS_MAX: usize = 2_900;
+const FIELD_CHARS_MAX: usize = 1_900;
 
 pub struct Slack {
     endpoint: Endpoint,
@@ -68,7 +70,7 @@ pub(super) fn message(alert: &Alert) -> Value {
     if let Some(cause) = &alert.common_cause {
         blocks.push(section(&format!("*Common cause.* {}", escaped(cause))));
     }
-    blocks.extend(alert.changes.iter().take(CHANGES_MAX).map(|change| section(&escaped(&change.text))));
+    blocks.extend(alert.changes.iter().take(CHANGES_MAX).map(section_of));
     if let Some(more) = alert.changes.len().checked_sub(CHANGES_MAX).filter(|more| *more > 0) {
         blocks.push(section(&format!("… and {more} more: `smartrouter psp history`")));
     }
@@ -78,6 +80,22 @@ pub(super) fn message(alert: &Alert) -> Value {
         "elements": [{"type": "mrkdwn", "text": format!("{repeated}smartrouter, alert {}", escaped(&alert.key))}],
     }));
     json!({"text": escaped(&format!("{sign} {}", alert.title)), "blocks": blocks})
+}
+
+/// What is said of a change, and beside it what to look for first.
+fn section_of(change: &Change) -> Value {
+    let outage = &change.outage;
+    let at = DateTime::from_timestamp_millis(outage.at).map(|at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string());
+    let mut section = section(&escaped(&change.text));
+    let fields = [
+        ("PSP", outage.psp_id.as_str().to_owned()),
+        ("Segment", outage.segment.to_string()),
+        ("Change", format!("{} → {}", outage.from, outage.to)),
+        ("At", at.unwrap_or_default()),
+    ];
+    let field = |(name, value): (&str, String)| json!({"type": "mrkdwn", "text": cut(&format!("*{name}*\n{}", escaped(&value)), FIELD_CHARS_MAX)});
+    section["fields"] = fields.map(field).to_vec().into();
+    section
 }
 
 fn section(text: &str) -> Value {

@@ -25,6 +25,8 @@ fn alert(to: HealthState) -> Alert {
         evidence: Evidence { n: 29, failures: 11, top_codes: vec!["91".into()], statistic: 1.0, threshold: 1.0 },
         payments_at_risk: 40,
         amount_at_risk_minor: 99,
+        diverted: Vec::new(),
+        summary: String::new(),
     };
     Alert {
         key: "the-key".into(),
@@ -190,6 +192,9 @@ fn what_slack_is_sent() {
     assert_eq!(message["text"], ":red_circle: MIT &lt;!channel&gt; &amp; co are DOWN");
     assert_eq!(message["blocks"][0]["text"]["type"], "plain_text");
     assert_eq!(message["blocks"][1]["text"]["text"], "MIT: &lt;http://x|11&gt; &amp; more");
+    let fields = message["blocks"][1]["fields"].as_array().unwrap().iter().map(|field| field["text"].as_str().unwrap());
+    let expected = ["*PSP*\nmit", "*Segment*\nALL", "*Change*\nUP → DOWN", "*At*\n2026-09-21 14:13:20 UTC"];
+    assert_eq!(fields.collect::<Vec<_>>(), expected);
     let mut long = Alert { perhaps_repeated: true, common_cause: Some("all <at> once".into()), ..alert(HealthState::Up) };
     long.title = "x".repeat(4_000);
     long.changes = vec![long.changes[0].clone(); 60];

@@ -97,6 +97,8 @@ impl World {
             evidence: Evidence::default(),
             payments_at_risk: 0,
             amount_at_risk_minor: 0,
+            diverted: Vec::new(),
+            summary: String::new(),
         };
         let mut value = Vec::new();
         self.shared.codec.encode(&outage, &mut value).unwrap();
