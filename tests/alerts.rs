@@ -9,6 +9,7 @@ mod cases;
 cases::cases! { check:
     each_psp_in_turn
     answers_that_are_lost
+    another_instance_takes_over
 }
 
 fn check(name: &str) {

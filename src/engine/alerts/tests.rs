@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::PspId;
-use crate::domain::psp::{Evidence, OutageCause, Segment, SegmentKind, WindowStats};
+use crate::domain::psp::{Detector, Evidence, OutageCause, Segment, SegmentKind, WindowStats, Windows};
 use HealthState::{Degraded, Down, Recovering, Up};
 
 const MINUTE: i64 = 60_000;
@@ -232,8 +232,8 @@ fn reminders_have_keys_of_their_own_that_a_second_try_keeps() {
 /// States of `psps` in one segment: each with attempts in the last hour.
 fn states(psps: &[(&str, HealthState, i64)], segment: &Segment) -> Vec<Arc<PspState>> {
     let state = |&(psp, state, attempts): &(&str, HealthState, i64)| {
-        let mut windows = crate::domain::psp::Windows::default();
-        windows.last_1h = WindowStats { attempts, ..WindowStats::default() };
+        let last_1h = WindowStats { attempts, ..WindowStats::default() };
+        let windows = Windows { last_1h, ..Windows::default() };
         Arc::new(PspState {
             psp_id: PspId::new(psp),
             segment: segment.clone(),
@@ -242,7 +242,7 @@ fn states(psps: &[(&str, HealthState, i64)], segment: &Segment) -> Vec<Arc<PspSt
             version: 1,
             windows,
             health_score: 0.0,
-            detector: crate::domain::psp::Detector::default(),
+            detector: Detector::default(),
             recovery: None,
             manual: None,
             updated_at: 0,

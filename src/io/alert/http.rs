@@ -29,8 +29,10 @@ pub(super) struct Answer {
 impl Endpoint {
     /// `timeout` bounds one delivery, connecting included.
     pub(super) fn new(url: &str, secrets: &[&str], timeout: Duration) -> Result<Self, SinkError> {
-        // A redirect would carry what is told, and who is told, elsewhere.
-        let client = Client::builder().timeout(timeout).redirect(redirect::Policy::none()).build();
+        // A redirect would carry what is told, and who is told, elsewhere. Alerts are rare: a connection that was kept would be dead by the
+        // next one, and nobody could tell whether that was read.
+        let builder = Client::builder().timeout(timeout).redirect(redirect::Policy::none()).pool_max_idle_per_host(0);
+        let client = builder.build();
         let client = client.map_err(|error| SinkError(with_causes(&error.without_url())))?;
         let parsed = Url::parse(url).map_err(|error| SinkError(error.to_string()))?;
         let path = parsed.path().trim_matches('/').to_owned();

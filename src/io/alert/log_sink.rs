@@ -9,14 +9,14 @@ pub struct LogSink;
 
 impl AlertSink for LogSink {
     fn deliver(&mut self, alert: &Alert) -> Delivery {
-        let common_cause = alert.common_cause.as_deref();
+        let (common_cause, repeated) = (alert.common_cause.as_deref(), alert.perhaps_repeated);
         for change in &alert.changes {
             let outage = &change.outage;
             let (psp, segment, outage_id) = (outage.psp_id.as_str(), outage.segment.to_string(), outage.outage_id.as_str());
             if alert.severity > Severity::Info {
-                tracing::warn!(psp, segment, to = %outage.to, outage_id, common_cause, "alert: {}", change.text);
+                tracing::warn!(psp, segment, to = %outage.to, outage_id, common_cause, repeated, "alert: {}", change.text);
             } else {
-                tracing::info!(psp, segment, to = %outage.to, outage_id, common_cause, "alert: {}", change.text);
+                tracing::info!(psp, segment, to = %outage.to, outage_id, common_cause, repeated, "alert: {}", change.text);
             }
         }
         Delivery::Delivered

@@ -1,6 +1,6 @@
-//! PagerDuty, Events API v2: an event for each change, under the outage's id as `dedup_key`.
+//! `PagerDuty`, Events API v2: an event for each change, under the outage's id as `dedup_key`.
 //!
-//! PagerDuty answers 202; 400 with what is wrong, for good; 429, 5xx and the network are to be tried again. An event that is repeated
+//! `PagerDuty` answers 202; 400 with what is wrong, for good; 429, 5xx and the network are to be tried again. An event that is repeated
 //! goes to the alert that is open under its key, or is dropped: repeats do no harm as long as they do not cross the end of an outage.
 
 use super::http::{Answer, Endpoint};

@@ -1,8 +1,8 @@
 //! One sink's work: transitions wait until they are told, an alert is sent until it is taken, and only then the offset moves on.
 //!
-//! Owns what was read and not yet told. One alert is under way at a time. To whom a repeat would not show by itself, an alert is announced
-//! first: whoever finds an announcement without a result sends that alert again, the same transitions under the same key, and says that
-//! it may be a repeat. Nothing else can be told twice, and nothing is lost.
+//! Owns what was read and not yet told. One alert is under way at a time, and it is announced first: whoever finds an announcement
+//! without a result sends that alert again, the same under the same key, and says that it may be a repeat. Nothing else can be told
+//! twice, and nothing is lost.
 
 use super::stored::Announced;
 use super::{Line, Office};
@@ -134,52 +134,51 @@ impl Desk {
         if work.retry.is_some_and(|(at, _)| Instant::now() < at) {
             return Ok(());
         }
-        let Some((until, plan)) = self.next(office, now) else { return Ok(()) };
+        let Some((next, plan)) = self.next(office, now) else { return Ok(()) };
         for (outage, why) in &plan.kept_back {
             counter!(telemetry::ALERTS_KEPT_BACK, "sink" => self.line.name.clone(), "reason" => why.as_str()).increment(1);
             let (sink, psp, segment) = (&self.line.name, outage.psp_id.as_str(), outage.segment.to_string());
             tracing::info!(sink, psp, segment, from = %outage.from, to = %outage.to, reason = why.as_str(), "not told one by one");
         }
         if let Some(alert) = plan.alert {
-            self.announce(until, office, member)?;
+            self.announce(next, office, member)?;
             if !self.deliver(alert) {
                 return Ok(());
             }
         }
-        self.told(until, plan.book, office, member)
+        self.told(next.until, plan.book, office, member)
     }
 
-    /// What to tell next, and behind which offset that leaves the sink.
-    fn next(&self, office: &Office, now: EpochMs) -> Option<(i64, Plan)> {
+    /// What to tell next.
+    fn next(&self, office: &Office, now: EpochMs) -> Option<(Announced, Plan)> {
         let (work, rules) = (self.work.as_ref()?, &self.line.rules);
-        let until = match work.announced {
+        let next = match work.announced {
             Some(announced) if announced.until > work.read_to && !work.read_all => return None,
-            Some(announced) => announced.until,
-            None => work.due(&self.line, now)?,
+            Some(announced) => announced,
+            None => Announced { until: work.due(&self.line, now)?, at: now },
         };
         let transitions: Vec<PspOutage> =
-            work.waiting.iter().take_while(|it| it.offset < until).filter_map(|it| it.outage.clone()).collect();
-        if until > work.position {
+            work.waiting.iter().take_while(|it| it.offset < next.until).filter_map(|it| it.outage.clone()).collect();
+        if next.until > work.position {
             let states = if transitions.is_empty() { Vec::new() } else { office.shared.global.states() };
-            return Some((until, work.book.tell(&transitions, Moment { now, states: &states }, rules)));
+            return Some((next, work.book.tell(&transitions, Moment { now: next.at, states: &states }, rules)));
         }
         // Asked at every turn, and hardly ever due.
-        if work.book.due(Moment { now, states: &[] }, rules).is_none() {
+        if work.book.due(Moment { now: next.at, states: &[] }, rules).is_none() {
             // What was announced is due no more, by other rules than before: it is taken back.
             let nothing = || Plan { alert: None, book: work.book.clone(), kept_back: Vec::new() };
-            return work.announced.is_some().then(|| (until, nothing()));
+            return work.announced.is_some().then(|| (next, nothing()));
         }
         let states = office.shared.global.states();
-        work.book.due(Moment { now, states: &states }, rules).map(|plan| (until, plan))
+        work.book.due(Moment { now: next.at, states: &states }, rules).map(|plan| (next, plan))
     }
 
     /// From here on, whoever takes over knows that this alert may have been sent, and what it tells.
-    fn announce(&mut self, until: i64, office: &Office, member: &mut dyn GroupMember) -> Result<(), LogError> {
-        let Some(work) = self.work.as_mut().filter(|work| self.line.announces && work.announced.is_none()) else { return Ok(()) };
-        let announced = Some(Announced { until });
+    fn announce(&mut self, next: Announced, office: &Office, member: &mut dyn GroupMember) -> Result<(), LogError> {
+        let Some(work) = self.work.as_mut().filter(|work| work.announced.is_none()) else { return Ok(()) };
         let input_offsets = BTreeMap::from([(office.outages.clone(), work.position)]);
-        member.commit(Txn { outputs: vec![office.announcement(&self.group, announced)], input_offsets })?;
-        work.announced = announced;
+        member.commit(Txn { outputs: vec![office.announcement(&self.group, Some(next))], input_offsets })?;
+        work.announced = Some(next);
         failpoint::pass("alert-announced");
         Ok(())
     }
@@ -187,7 +186,7 @@ impl Desk {
     /// Whether the alert is done with: taken, or refused for good.
     fn deliver(&mut self, mut alert: Alert) -> bool {
         let Some(work) = &mut self.work else { return false };
-        alert.perhaps_repeated = work.in_doubt && self.line.announces;
+        alert.perhaps_repeated = work.in_doubt;
         let (sink, title) = (self.line.name.clone(), alert.title.clone());
         let count = |outcome| counter!(telemetry::ALERTS, "sink" => sink.clone(), "outcome" => outcome).increment(1);
         match self.line.sink.deliver(&alert) {

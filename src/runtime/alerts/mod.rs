@@ -33,8 +33,6 @@ pub struct Line {
     rules: AlertRules,
     /// Transitions of this many milliseconds are told together.
     group_ms: i64,
-    /// Whether the receiver cannot, by itself, tell a repeat of an outage's transition.
-    announces: bool,
 }
 
 /// What all sinks share.
@@ -68,13 +66,7 @@ fn line(config: &Config, of: &SinkConfig) -> Result<Line, SinkError> {
         SinkKind::Webhook => Box::new(Webhook::new(url, of.secret.expose().unwrap_or_default(), timeout)?),
         SinkKind::Log => Box::new(LogSink),
     };
-    Ok(Line {
-        name: of.name().to_owned(),
-        sink,
-        rules: config.alert_rules(of),
-        group_ms: config.alerts.group_ms,
-        announces: matches!(of.kind, SinkKind::Slack | SinkKind::Webhook),
-    })
+    Ok(Line { name: of.name().to_owned(), sink, rules: config.alert_rules(of), group_ms: config.alerts.group_ms })
 }
 
 impl Alerts {

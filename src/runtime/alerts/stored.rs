@@ -3,6 +3,7 @@
 //! Under the sink's group: the announcement of an alert that is about to be sent. Under the group and a segment: what was told of it.
 
 use super::Office;
+use crate::domain::EpochMs;
 use crate::engine::alerts::{Book, Watched};
 use crate::io::log::{LogError, Output, Polled, Position, Record};
 use bytes::Bytes;
@@ -11,10 +12,13 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// An alert is about to be sent that tells the transitions below this offset. If nothing follows, nobody knows whether it was.
+/// An alert is about to be sent. If nothing follows, nobody knows whether it was; these two make the same alert again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Announced {
+    /// It tells the transitions below this offset.
     pub(super) until: i64,
+    /// When it was made.
+    pub(super) at: EpochMs,
 }
 
 #[derive(Default)]

@@ -68,9 +68,6 @@ struct World {
     _dir: tempfile::TempDir,
 }
 
-const GROUPED: (Style, bool) = (Style::Grouped, true);
-const EACH: (Style, bool) = (Style::Each, false);
-
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -118,12 +115,12 @@ impl World {
     }
 
     /// A process that serves the sink for a while; if it dies, it leaves nothing in order.
-    fn serve(&self, name: &str, sink: &Sink, (style, announces): (Style, bool)) {
-        self.serve_by(&AlertRules { style, ..rules() }, name, sink, announces);
+    fn serve(&self, name: &str, sink: &Sink, style: Style) {
+        self.serve_by(&AlertRules { style, ..rules() }, name, sink);
     }
 
-    fn serve_by(&self, rules: &AlertRules, name: &str, sink: &Sink, announces: bool) {
-        let line = Line { name: name.to_owned(), sink: Box::new(sink.clone()), rules: rules.clone(), group_ms: 30, announces };
+    fn serve_by(&self, rules: &AlertRules, name: &str, sink: &Sink) {
+        let line = Line { name: name.to_owned(), sink: Box::new(sink.clone()), rules: rules.clone(), group_ms: 30 };
         let office = Office {
             log: self.log.clone(),
             shared: self.shared.clone(),
@@ -162,7 +159,7 @@ use HealthState::{Down, Recovering, Up};
 
 #[test]
 fn a_new_group_begins_with_what_happens_from_then_on_and_never_repeats() {
-    for kind in [GROUPED, EACH] {
+    for kind in [Style::Grouped, Style::Each] {
         let (world, sink) = (World::new(), Sink::default());
         world.happens("before", Up, Down);
         world.serve("s", &sink, kind);
@@ -182,32 +179,32 @@ fn a_new_group_begins_with_what_happens_from_then_on_and_never_repeats() {
 #[test]
 fn who_dies_after_sending_leaves_one_alert_in_doubt_and_no_other() {
     let (world, sink) = (World::new(), Sink::scripted([Does::Dies]));
-    world.serve("s", &sink, GROUPED);
+    world.serve("s", &sink, Style::Grouped);
     world.happens("a", Up, Down);
     world.happens("b", Up, Down);
-    world.serve("s", &sink, GROUPED);
+    world.serve("s", &sink, Style::Grouped);
     let keys = sink.keys();
     assert_eq!(sink.titles(), ["a is DOWN; b is DOWN"]);
     // What comes meanwhile is another alert: the repeat has to be known as such.
     world.happens("c", Up, Down);
-    world.serve("s", &sink, GROUPED);
+    world.serve("s", &sink, Style::Grouped);
     assert_eq!(sink.keys()[0], keys[0]);
     assert_eq!(sink.titles(), ["a is DOWN; b is DOWN (?)", "c is DOWN"]);
-    world.serve("s", &sink, GROUPED);
+    world.serve("s", &sink, Style::Grouped);
     assert_eq!(sink.titles(), [""; 0]);
 }
 
 #[test]
 fn who_knows_outages_by_their_ids_gets_only_the_last_one_again() {
     let (world, sink) = (World::new(), Sink::scripted([Does::Answers(Delivery::Delivered), Does::Dies]));
-    world.serve("s", &sink, EACH);
+    world.serve("s", &sink, Style::Each);
     world.happens("a", Up, Down);
     world.happens("a", Down, Recovering);
     world.happens("a", Recovering, Up);
-    world.serve("s", &sink, EACH);
+    world.serve("s", &sink, Style::Each);
     assert_eq!(sink.titles(), ["a is DOWN", "a is RECOVERING"]);
-    world.serve("s", &sink, EACH);
-    assert_eq!(sink.titles(), ["a is RECOVERING", "a is back UP"]);
+    world.serve("s", &sink, Style::Each);
+    assert_eq!(sink.titles(), ["a is RECOVERING (?)", "a is back UP"]);
 }
 
 #[test]
@@ -217,17 +214,17 @@ fn a_sink_that_fails_holds_up_no_other_and_loses_nothing() {
     };
     let (world, failing, well) =
         (World::new(), Sink::scripted([again(false, 10), again(true, 10), again(false, 60_000)]), Sink::default());
-    world.serve("failing", &failing, GROUPED);
-    world.serve("well", &well, EACH);
+    world.serve("failing", &failing, Style::Grouped);
+    world.serve("well", &well, Style::Each);
     world.happens("a", Up, Down);
-    world.serve("failing", &failing, GROUPED);
-    world.serve("well", &well, EACH);
+    world.serve("failing", &failing, Style::Grouped);
+    world.serve("well", &well, Style::Each);
     assert_eq!(well.titles(), ["a is DOWN"]);
     let keys = failing.keys();
     assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
     assert_eq!(failing.titles(), ["a is DOWN", "a is DOWN", "a is DOWN (?)"], "in doubt since the second try");
     world.happens("b", Up, Down);
-    world.serve("failing", &failing, GROUPED);
+    world.serve("failing", &failing, Style::Grouped);
     assert_eq!(failing.titles(), ["a is DOWN (?)", "b is DOWN"]);
 }
 
@@ -235,12 +232,12 @@ fn a_sink_that_fails_holds_up_no_other_and_loses_nothing() {
 fn what_is_refused_or_cannot_be_read_holds_up_nothing() {
     let refused = Does::Answers(Delivery::Refused { reason: "no_service".into() });
     let (world, sink) = (World::new(), Sink::scripted([refused]));
-    world.serve("s", &sink, GROUPED);
+    world.serve("s", &sink, Style::Grouped);
     world.happens("a", Up, Down);
     world.append(b"noise".to_vec());
-    world.serve("s", &sink, GROUPED);
+    world.serve("s", &sink, Style::Grouped);
     world.happens("b", Up, Down);
-    world.serve("s", &sink, GROUPED);
+    world.serve("s", &sink, Style::Grouped);
     assert_eq!(sink.titles(), ["a is DOWN", "b is DOWN"]);
 }
 
@@ -248,35 +245,35 @@ fn what_is_refused_or_cannot_be_read_holds_up_nothing() {
 fn what_was_told_is_known_after_a_restart() {
     let (world, sink) = (World::new(), Sink::default());
     let reminding = AlertRules { remind_ms: 100, ..rules() };
-    world.serve("s", &sink, GROUPED);
+    world.serve("s", &sink, Style::Grouped);
     world.happens("a", Up, Down);
-    world.serve("s", &sink, GROUPED);
+    world.serve("s", &sink, Style::Grouped);
     assert_eq!(sink.titles(), ["a is DOWN"]);
-    world.serve_by(&reminding, "s", &sink, true);
+    world.serve_by(&reminding, "s", &sink);
     let told = sink.titles();
     assert!((2..=5).contains(&told.len()) && told.iter().all(|title| title == "a is still DOWN"), "{told:?}");
     // One that was announced under other rules is taken back.
     sink.script.lock().unwrap().push_back(Does::Dies);
-    world.serve_by(&reminding, "s", &sink, true);
+    world.serve_by(&reminding, "s", &sink);
     assert_eq!(sink.titles(), ["a is still DOWN"]);
     world.happens("a", Down, Up);
-    world.serve("s", &sink, GROUPED);
+    world.serve("s", &sink, Style::Grouped);
     assert_eq!(sink.titles(), ["a is back UP"]);
-    world.serve_by(&reminding, "s", &sink, true);
+    world.serve_by(&reminding, "s", &sink);
     assert_eq!(sink.titles(), [""; 0]);
 }
 
 #[test]
 fn names_that_begin_alike_do_not_share_what_they_know() {
     let (world, slack, other) = (World::new(), Sink::default(), Sink::default());
-    world.serve("slack", &slack, GROUPED);
+    world.serve("slack", &slack, Style::Grouped);
     world.happens("a", Up, Down);
-    world.serve("slack", &slack, GROUPED);
-    world.serve("slack-2", &other, GROUPED);
+    world.serve("slack", &slack, Style::Grouped);
+    world.serve("slack-2", &other, Style::Grouped);
     world.happens("a", Down, Recovering);
-    world.serve("slack-2", &other, GROUPED);
+    world.serve("slack-2", &other, Style::Grouped);
     assert_eq!(other.titles(), [""; 0]);
-    world.serve("slack", &slack, GROUPED);
+    world.serve("slack", &slack, Style::Grouped);
     assert_eq!(slack.titles(), ["a is DOWN", "a is RECOVERING"]);
     assert_eq!(slack.keys().len(), 0);
 }
@@ -287,7 +284,7 @@ fn every_sink_of_a_configuration_can_be_made() {
                 { kind = 'pagerduty', routing_key = 'k' }, { kind = 'webhook', url = 'http://h', secret = 's', psps = ['a'] }]\n";
     let base = Some(text.to_owned());
     let config = Config::load(&LoadOptions { base, ..LoadOptions::default() }).unwrap().config;
-    let made: Vec<_> = lines(&config).unwrap().into_iter().map(|line| (line.name, line.rules.style, line.announces)).collect();
-    let expected = [("slack", GROUPED), ("log", EACH), ("pagerduty", EACH), ("webhook", GROUPED)];
-    assert_eq!(made, expected.map(|(name, (style, announces))| (name.to_owned(), style, announces)));
+    let made: Vec<_> = lines(&config).unwrap().into_iter().map(|line| (line.name, line.rules.style)).collect();
+    let expected = [("slack", Style::Grouped), ("log", Style::Each), ("pagerduty", Style::Each), ("webhook", Style::Grouped)];
+    assert_eq!(made, expected.map(|(name, style)| (name.to_owned(), style)));
 }
