@@ -202,7 +202,8 @@ fn engine() -> EngineSettings {
         payment_retention_ms: 24 * HOUR_MS,
         customer_retention_ms: 24 * HOUR_MS,
         payment_entries_max: 32,
-        segments: vec![SegmentKind::Brand],
+        segments: vec![SegmentKind::Brand.into()],
+        pair_results_min: 0,
         segments_per_psp_max: 100,
         psps_max: 10,
     }

@@ -4,7 +4,6 @@ use super::Config;
 use super::print::Entry;
 use super::problem::Problem;
 use crate::domain::PspId;
-use crate::domain::psp::SegmentKind;
 use crate::engine::settings::{BinRange, Conditions, ErrorCode, Fee, Merchant, Psp, SequentialSettings, Settings, StaticRule};
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Display};
@@ -156,11 +155,12 @@ impl Checker<'_> {
         self.within("engine.payment_entries_max", engine.payment_entries_max, 4, 10_000);
         self.within("engine.segments_per_psp_max", engine.segments_per_psp_max, 1, 100_000);
         self.within("engine.psps_max", engine.psps_max, 0, 100_000);
-        let unusable = [SegmentKind::Unknown, SegmentKind::All, SegmentKind::Pair];
-        let usable = engine.segments.iter().all(|kind| !unusable.contains(kind));
-        let says = ("lists what is no segment of its own", "use BRAND, CURRENCY, METHOD, SUB_METHOD, ISSUER_COUNTRY, MERCHANT");
-        self.require(usable, "engine.segments", &engine.segments, says);
-        self.distinct("engine.segments", engine.segments.iter().map(|kind| kind.as_str()));
+        self.within("engine.pair_results_min", engine.pair_results_min, 0, 1_000_000_000_000);
+        let names: Vec<String> = engine.segments.iter().map(ToString::to_string).collect();
+        self.distinct("engine.segments", names.iter().map(String::as_str));
+        let pairs = engine.segments.iter().filter(|cut| cut.is_pair()).count();
+        let says = ("has several pairs, and segments of all would be called PAIR", "keep one of them");
+        self.require(pairs <= 1, "engine.segments", &names, says);
     }
 
     fn health(&mut self, settings: &Settings) {
@@ -209,6 +209,10 @@ impl Checker<'_> {
         self.within(&key("results_min"), tests.results_min, 1.0, 1e12);
         self.within(&key("margin"), tests.margin, 0.0, 100.0);
         self.within(&key("slow_factor"), tests.slow_factor, 1.0, 1_000.0);
+        self.within(&key("busy_factor"), tests.busy_factor, 1.0, 1_000_000.0);
+        let says = ("is no share", "give more than 0, at most 1");
+        let is_share = tests.busy_run_length > 0.0 && tests.busy_run_length <= 1.0;
+        self.require(is_share, &key("busy_run_length"), tests.busy_run_length, says);
         for (name, share) in [
             ("failure_prior", tests.failure_prior),
             ("decline_prior", tests.decline_prior),
@@ -225,6 +229,19 @@ impl Checker<'_> {
         self.within("policy.prior_rate", policy.prior_rate, 0.0, 1.0);
         self.within("policy.prior_weight", policy.prior_weight, 0.0, 1_000_000.0);
         self.within("policy.results_min", policy.results_min, 0, 1_000_000_000);
+        let says = ("is no share", "give more than 0, at most 1");
+        let is_share = policy.inherited_share_max > 0.0 && policy.inherited_share_max <= 1.0;
+        self.require(is_share, "policy.inherited_share_max", policy.inherited_share_max, says);
+        let samples = &policy.samples;
+        let says = ("would never let a PSP recover, or is no number", "give more than 0, at most 1000000000");
+        let is_some = samples.per_minute_max > 0.0 && samples.per_minute_max <= 1e9;
+        self.require(is_some, "policy.samples.per_minute_max", samples.per_minute_max, says);
+        self.within("policy.samples.low_value_ms", samples.low_value_ms, 0, DAY_MS);
+        self.currencies("policy.samples.amounts_max", samples.amounts_max.iter().map(|limit| limit.currency.as_str()));
+        self.distinct("policy.samples.amounts_max", samples.amounts_max.iter().map(|limit| limit.currency.as_str()));
+        for limit in &samples.amounts_max {
+            self.within("policy.samples.amounts_max", limit.amount_minor, 0, i64::MAX);
+        }
         self.within("retry.attempts_max", retry.attempts_max, 1, 100);
         self.within("retry.soft_wait_ms", retry.soft_wait_ms, 0, 366 * DAY_MS);
         self.within("retry.technical_wait_ms", retry.technical_wait_ms, 0, 366 * DAY_MS);

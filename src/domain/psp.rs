@@ -62,6 +62,11 @@ impl SegmentKind {
     pub const EVERY: [Self; 8] =
         [Self::All, Self::Brand, Self::Currency, Self::Method, Self::SubMethod, Self::IssuerCountry, Self::Merchant, Self::Pair];
 
+    /// Whether it is a property that a payment has.
+    pub fn is_property(self) -> bool {
+        !matches!(self, Self::Unknown | Self::All | Self::Pair)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "UNKNOWN",

@@ -1,16 +1,84 @@
-//! Which segments of a PSP a payment belongs to.
+//! Which segments of a PSP a payment belongs to: how its traffic is cut.
 
 use crate::domain::payment::Payment;
 use crate::domain::psp::{Segment, SegmentKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// `ALL`, then one segment for each of `kinds` for which the payment has a value.
-pub fn segments_of(payment: &Payment, kinds: &[SegmentKind]) -> Vec<Segment> {
+/// By one property, or by two of them together. Written `BRAND`, or `BRAND+ISSUER_COUNTRY`: segments of that are of the kind `PAIR`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    by: SegmentKind,
+    and: Option<SegmentKind>,
+}
+
+/// Between the values of a pair.
+const JOINED_BY: char = '+';
+
+impl Cut {
+    pub const fn pair(by: SegmentKind, and: SegmentKind) -> Self {
+        Self { by, and: Some(and) }
+    }
+
+    pub fn is_pair(self) -> bool {
+        self.and.is_some()
+    }
+
+    /// The kind of its segments.
+    pub fn kind(self) -> SegmentKind {
+        if self.is_pair() { SegmentKind::Pair } else { self.by }
+    }
+
+    /// The payment's values; none when it lacks one.
+    fn values(self, payment: &Payment) -> Option<[&str; 2]> {
+        let second = self.and.map_or(Some(""), |kind| segment_value(payment, kind))?;
+        Some([segment_value(payment, self.by)?, second])
+    }
+
+    fn segment(self, payment: &Payment) -> Option<Segment> {
+        let [first, second] = self.values(payment)?;
+        let value = if self.is_pair() { format!("{first}{JOINED_BY}{second}") } else { first.to_owned() };
+        Some(Segment { kind: self.kind(), value })
+    }
+}
+
+impl From<SegmentKind> for Cut {
+    fn from(by: SegmentKind) -> Self {
+        Self { by, and: None }
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.by.as_str())?;
+        self.and.map_or(Ok(()), |and| write!(f, "{JOINED_BY}{}", and.as_str()))
+    }
+}
+
+impl Serialize for Cut {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cut {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let known = |name: &str| SegmentKind::EVERY.into_iter().find(|kind| kind.is_property() && kind.as_str() == name);
+        let cut = match text.split_once(JOINED_BY) {
+            None => known(&text).map(Self::from),
+            Some((by, and)) => known(by).zip(known(and)).filter(|(by, and)| by != and).map(|(by, and)| Self::pair(by, and)),
+        };
+        let wanted = "BRAND, CURRENCY, METHOD, SUB_METHOD, ISSUER_COUNTRY, MERCHANT, or two of these joined by +";
+        cut.ok_or_else(|| serde::de::Error::invalid_value(serde::de::Unexpected::Str(&text), &wanted))
+    }
+}
+
+/// `ALL`, then one segment for each of `cuts` for which the payment has its values.
+pub fn segments_of(payment: &Payment, cuts: &[Cut]) -> Vec<Segment> {
     let mut segments = vec![Segment::all()];
-    segments.extend(
-        kinds.iter().filter_map(|&kind| segment_value(payment, kind).map(|value| Segment { kind, value: value.to_owned() })),
-    );
+    segments.extend(cuts.iter().filter_map(|cut| cut.segment(payment)));
     segments
 }
 
@@ -27,8 +95,8 @@ fn segment_value(payment: &Payment, kind: SegmentKind) -> Option<&str> {
     (!value.is_empty()).then_some(value)
 }
 
-/// As many kinds as a payment can have a value for, and `ALL`.
-const SEGMENTS_MAX: usize = 7;
+/// `ALL`, each property, and one pair.
+const SEGMENTS_MAX: usize = 8;
 /// Room for the values of a usual payment.
 const TEXT_BYTES: usize = 48;
 
@@ -55,11 +123,17 @@ impl SegmentRef<'_> {
 }
 
 impl SegmentSet {
-    pub fn of(payment: &Payment, kinds: &[SegmentKind]) -> Self {
+    pub fn of(payment: &Payment, cuts: &[Cut]) -> Self {
         let mut set = Self { text: String::with_capacity(TEXT_BYTES), ..Self::all() };
-        for &kind in kinds {
-            if let Some(value) = segment_value(payment, kind) {
-                set.push(kind, value);
+        for &cut in cuts {
+            match cut.values(payment) {
+                Some([first, second]) if cut.is_pair() => {
+                    set.text.push_str(first);
+                    set.text.push(JOINED_BY);
+                    set.push(SegmentKind::Pair, second);
+                }
+                Some([value, _]) => set.push(cut.by, value),
+                None => {}
             }
         }
         set
@@ -142,6 +216,18 @@ mod tests {
             assert_eq!(bytes, postcard::to_stdvec(&list).unwrap(), "{row:?}");
             assert_eq!(postcard::from_bytes::<SegmentSet>(&bytes).unwrap(), set);
         }
+    }
+
+    #[test]
+    fn cuts_are_written_as_they_are_read() {
+        let check = |text: &str, reads: bool| {
+            let cut: Result<Cut, _> = serde_json::from_value(serde_json::json!(text));
+            assert_eq!(cut.map(|cut| cut.to_string()).ok().as_deref(), reads.then_some(text), "{text:?}");
+        };
+        ["BRAND", "SUB_METHOD", "BRAND+ISSUER_COUNTRY"].iter().for_each(|text| check(text, true));
+        ["ALL", "PAIR", "UNKNOWN", "", "+", "BRAND+", "BRAND+BRAND", "BRAND+CURRENCY+METHOD", "brand"]
+            .iter()
+            .for_each(|text| check(text, false));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! The defaults and what moving each value does are documented in `src/config/default.toml`. `config` refuses what no single type
 //! can: values out of range, references to PSPs that do not exist.
 
+use super::segments::Cut;
 use crate::domain::PspId;
 use crate::domain::payment::{CardType, HardSoft, Initiator, InstallmentKind};
-use crate::domain::psp::SegmentKind;
 use serde::{Deserialize, Serialize};
 
 /// All that `observe`, `merge` and `decide` read.
@@ -51,7 +51,9 @@ pub struct EngineSettings {
     /// Attempts, requests and waiting outcomes that are remembered per payment; the oldest go first.
     pub payment_entries_max: usize,
     /// Which segments have windows of their own besides `ALL`.
-    pub segments: Vec<SegmentKind>,
+    pub segments: Vec<Cut>,
+    /// Results of a PSP in 24 hours from which its pairs are segments of their own.
+    pub pair_results_min: i64,
     /// Segments per PSP that are kept; further ones are counted in `ALL` only.
     pub segments_per_psp_max: usize,
     /// PSPs with windows in one partition of `stats.deltas`; those of the configuration have them whatever this says.
@@ -146,6 +148,10 @@ pub struct SequentialSettings {
     pub slow_floor: f64,
     /// An answer is slow when it takes longer than this many times what 95 % of the day's answers took at most.
     pub slow_factor: f64,
+    /// A PSP with this many times the traffic of its day has inherited some: slow answers there are watched closer.
+    pub busy_factor: f64,
+    /// By what the run length of that test is multiplied then.
+    pub busy_run_length: f64,
     pub declines_take_down: bool,
     pub slow_takes_down: bool,
 }
@@ -162,6 +168,30 @@ pub struct PolicySettings {
     pub results_min: i64,
     /// Mixed into the hash that splits traffic: change it to redraw all splits.
     pub salt: String,
+    /// While another PSP is out, no PSP is put first for more than this share of the payments, or than its own share of the day.
+    pub inherited_share_max: f64,
+    pub samples: SampleSettings,
+}
+
+/// Which payments try a PSP that may be well again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleSettings {
+    /// Samples a minute of one PSP at most, on average.
+    pub per_minute_max: f64,
+    /// Samples are at most these amounts while `low_value_ms` lasts; a currency that is not listed is sampled whatever the amount.
+    pub amounts_max: Vec<AmountMax>,
+    /// From the beginning of the probation.
+    pub low_value_ms: i64,
+    /// Whether a payment that was declined before may be a sample.
+    pub declined_before: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AmountMax {
+    pub currency: String,
+    pub amount_minor: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

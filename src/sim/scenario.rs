@@ -123,7 +123,7 @@ impl Outage {
 
     /// Whether the payment is of the segment that the outage is about, at whatever time.
     pub fn concerns(&self, payment: &Payment) -> bool {
-        self.segment.as_ref().is_none_or(|segment| segments_of(payment, &[segment.kind]).contains(segment))
+        self.segment.as_ref().is_none_or(|segment| segments_of(payment, &[segment.kind.into()]).contains(segment))
     }
 
     fn check(&self, psps: &[PspId]) -> Result<(), Finding> {

@@ -1,6 +1,7 @@
 //! `psp list|show|history`: how the PSPs are doing, as `psp.states` and `psp.outages` say; `psp down|up|auto`: what an operator wants.
 
 mod order;
+mod spark;
 
 use super::Verdict;
 use super::context::Context;
@@ -9,7 +10,7 @@ use super::screen::{Column, one_line, percent, text, time};
 use anyhow::{Context as _, Result, anyhow};
 use clap::Subcommand;
 use serde_json::Value;
-use smartrouter::domain::psp::{Evidence, HealthState, OverrideTo, PspOutage, PspState, SegmentKind};
+use smartrouter::domain::psp::{HealthState, OverrideTo, PspOutage, PspState, Segment, SegmentKind};
 use smartrouter::engine::settings::HealthSettings;
 use smartrouter::io::codec::Codec;
 use smartrouter::io::log::EventLog;
@@ -93,9 +94,12 @@ pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
                 return Err(unknown(psp_id));
             }
             let outages = outages(log.as_ref(), &codec, context.topic(topics::PSP_OUTAGES))?;
+            let courses = courses(log.as_ref(), &codec, context.topic(topics::PSP_STATES), psp_id)?;
             context.screen().rows(COLUMNS, &states, "")?;
-            for state in states.iter().filter(|state| state.state != HealthState::Up) {
+            for state in states.iter().filter(|state| state.state != HealthState::Up || state.manual.is_some()) {
                 context.screen().say(explanation(state, &outages, &context.config().settings.health))?;
+                let course = courses.get(&state.segment).and_then(|records| spark::course(records));
+                course.map_or(Ok(()), |course| context.screen().say(course))?;
             }
         }
         Command::History { psp_id, last } => {
@@ -122,27 +126,44 @@ fn outages(log: &dyn EventLog, codec: &Codec, topic: String) -> Result<Vec<PspOu
     Ok(outages)
 }
 
+/// What the topic still has of a PSP's states, by segment, oldest first: compaction leaves the newest stretch whole.
+fn courses(log: &dyn EventLog, codec: &Codec, topic: String, psp_id: &str) -> Result<BTreeMap<Segment, Vec<PspState>>> {
+    let mut values = Vec::new();
+    scan(log, &[topic], |record| {
+        let key = record.key.unwrap_or_default();
+        let rest = key.strip_prefix(psp_id.as_bytes());
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/")) {
+            values.extend(record.value);
+        }
+    })?;
+    let mut courses: BTreeMap<Segment, Vec<PspState>> = BTreeMap::new();
+    // A record of a version that is not known has no place in a picture.
+    for state in values.iter().filter_map(|value| codec.decode::<PspState>(value).ok()) {
+        courses.entry(state.segment.clone()).or_default().push(state);
+    }
+    Ok(courses)
+}
+
 /// Why a segment is in its state, and what ends it.
 fn explanation(state: &PspState, outages: &[PspOutage], health: &HealthSettings) -> String {
-    let since = time(&state.since.into());
     let entered =
         outages.iter().rev().find(|it| it.psp_id == state.psp_id && it.segment == state.segment && it.to == state.state);
-    let why = entered.map_or_else(
-        String::new,
-        |PspOutage { evidence: Evidence { n, failures, top_codes, statistic, threshold }, .. }| {
-            let codes = if top_codes.is_empty() { String::new() } else { format!(" ({})", one_line(&top_codes.join(", "))) };
-            format!(": {failures} of {n} failed{codes}, evidence {statistic:.2} of {threshold:.2}")
-        },
-    );
+    let told = entered.map(|outage| one_line(&outage.summary)).filter(|summary| !summary.is_empty());
+    let why = told.unwrap_or_else(|| format!("{} is {} since {}.", state.segment, state.state, time(&state.since.into())));
+    if let Some(manual) = &state.manual {
+        let until = manual.until.map_or_else(|| "`smartrouter psp auto`".to_owned(), |until| time(&until.into()));
+        let (by, reason) = (one_line(&manual.by), one_line(&manual.reason));
+        return format!("{why} {} by order of {by}, until {until}: {reason}", manual.to);
+    }
     let seconds = |ms: i64| ms as f64 / 1_000.0;
     let way_back = match (state.state, &state.recovery) {
         (HealthState::Down, _) => format!(
-            ". It is tried again when it has been down, and without failures, for {} s; each relapse doubles that, up to {} s.",
+            " It is tried again when it has been down, and without failures, for {} s; each relapse doubles that, up to {} s.",
             seconds(health.hold_ms),
             seconds(health.hold_ms_max)
         ),
         (HealthState::Recovering, Some(recovery)) => format!(
-            ". It gets {:.0} % of its traffic, and {:.0} % of the rest as samples; {} results in a row went well, and each step takes {}.",
+            " It gets {:.0} % of its traffic, and {:.0} % of the rest as samples; {} results in a row went well, and each step takes {}.",
             100.0 * recovery.ramp_share,
             100.0 * recovery.sample_rate,
             recovery.consecutive_wins,
@@ -150,13 +171,13 @@ fn explanation(state: &PspState, outages: &[PspOutage], health: &HealthSettings)
         ),
         (HealthState::Degraded, _) => {
             format!(
-                ". It is UP again when no detector sees more than is usual, after {} s at the earliest.",
+                " It is UP again when no detector sees more than is usual, after {} s at the earliest.",
                 seconds(health.dwell_ms)
             )
         }
-        _ => ".".to_owned(),
+        _ => String::new(),
     };
-    format!("{} is {} since {since}{why}{way_back}", state.segment, state.state)
+    format!("{why}{way_back}")
 }
 
 /// The newest record of every key of that topic.

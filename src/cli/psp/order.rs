@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Args)]
-pub(super) struct Order {
+pub(in crate::cli) struct Order {
     #[command(flatten)]
     target: Target,
     /// Why: shown with the state and told with the alert
@@ -34,7 +34,7 @@ pub(super) struct Order {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Target {
+pub(in crate::cli) struct Target {
     #[arg(value_name = "PSP")]
     psp_id: String,
     /// Only this part of its traffic, such as BRAND:VISA

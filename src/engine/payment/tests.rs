@@ -21,7 +21,8 @@ fn settings() -> EngineSettings {
         payment_retention_ms: 86_400_000,
         customer_retention_ms: 86_400_000,
         payment_entries_max: 4,
-        segments: vec![SegmentKind::Brand],
+        segments: vec![SegmentKind::Brand.into()],
+        pair_results_min: 0,
         segments_per_psp_max: 10,
         psps_max: 10,
     }

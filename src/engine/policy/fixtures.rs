@@ -7,7 +7,7 @@ use crate::domain::psp::{Detector, HealthState, PspState, Segment, SegmentKind, 
 use crate::engine::psp::tests::sequential;
 use crate::engine::settings::{
     Blame, Conditions, DetectorKind, EngineSettings, ErrorCode, HardRule, HealthSettings, Merchant, PolicySettings, Psp, Ranking,
-    RetrySettings, Settings, Split, StaticRule,
+    RetrySettings, SampleSettings, Settings, Split, StaticRule,
 };
 use std::collections::BTreeMap;
 
@@ -204,7 +204,8 @@ pub(super) fn settings() -> Settings {
             payment_retention_ms: 60_000,
             customer_retention_ms: 60_000,
             payment_entries_max: 10,
-            segments: vec![SegmentKind::Brand, SegmentKind::Currency],
+            segments: vec![SegmentKind::Brand.into(), SegmentKind::Currency.into()],
+            pair_results_min: 0,
             segments_per_psp_max: 10,
             psps_max: 10,
         },
@@ -231,6 +232,8 @@ pub(super) fn settings() -> Settings {
             prior_weight: 100.0,
             results_min: 200,
             salt: "salt".into(),
+            inherited_share_max: 1.0,
+            samples: SampleSettings { per_minute_max: 1e9, amounts_max: Vec::new(), low_value_ms: 0, declined_before: false },
         },
         retry: RetrySettings { attempts_max: 3, soft_wait_ms: 60_000, technical_wait_ms: 0 },
         merchants: vec![Merchant {

@@ -46,6 +46,31 @@ impl Lottery {
         all
     }
 
+    /// Keeps each PSP first with the probability `limit` only; else the one behind it comes before it. Returns the PSP that this payment
+    /// spared. `chance` is (salt, id of the payment).
+    pub(super) fn spare(&mut self, limit: impl Fn(&PspId) -> f64, chance: (&str, &str)) -> Option<PspId> {
+        let point = unit_interval(chance.0, chance.1);
+        let mut outcomes = Vec::with_capacity(2 * self.outcomes.len());
+        let (mut drawn, mut spared) = (0, None);
+        for (index, (probability, order)) in self.outcomes.iter().enumerate() {
+            let first = order.first().filter(|_| order.len() > 1);
+            let limit = first.map_or(1.0, |first| limit(first).clamp(0.0, 1.0));
+            let is_spared = point >= limit;
+            if index == self.drawn {
+                drawn = outcomes.len() + usize::from(is_spared);
+                spared = first.filter(|_| is_spared).cloned();
+            }
+            outcomes.push((probability * limit, order.clone()));
+            if limit < 1.0 {
+                let mut behind = order.clone();
+                behind.swap(0, 1);
+                outcomes.push((probability * (1.0 - limit), behind));
+            }
+        }
+        *self = Self { outcomes, drawn };
+        spared
+    }
+
     /// Puts one of `psps` first with its probability: each is asked in turn, the first that is hit is taken. Returns the one
     /// that this payment drew. `chance` is (salt, id of the payment).
     pub(super) fn sample(&mut self, psps: &[(PspId, f64)], chance: (&str, &str)) -> Option<PspId> {

@@ -2,7 +2,7 @@
 //!
 //! Order of authority: hard rules → eligibility (merchant, brand, currency, method, the request's own list) → state of the PSP in
 //! every segment the payment belongs to → ranking (windowed approval rates, else static rules, else the merchant's order) →
-//! recovery samples → message options → retry plan. Each step leaves its reason in the decision.
+//! what a PSP may inherit, and recovery samples → message options → retry plan. Each step leaves its reason in the decision.
 //! A request is taken as valid: `domain::Validate` has seen it on entry.
 //!
 //! Never empty-handed while any PSP could take the payment, never dependent on the order of the configuration file, and the same
@@ -14,6 +14,7 @@ mod rules;
 mod eligibility;
 mod ranking;
 mod lottery;
+mod recovery;
 mod retry;
 mod assemble;
 #[cfg(test)]
@@ -28,14 +29,13 @@ pub use view::{PspView, StaticView};
 use crate::domain::decision::{DecidedBy, RoutingDecision};
 use crate::domain::learning::Prediction;
 use crate::domain::payment::{PreviousAttempt, RoutingRequest, Status};
-use crate::domain::psp::{HealthState, SegmentKind};
 use crate::domain::{EpochMs, PspId};
 use crate::engine::codes::{CodeTable, Verdict};
 use crate::engine::hashing::fingerprint;
-use crate::engine::segments::segments_of;
+use crate::engine::segments::{Cut, segments_of};
 use crate::engine::settings::{ErrorCode, HardRule, Merchant, PolicySettings, Psp, RetrySettings, Settings};
 use assemble::Draft;
-use eligibility::{Candidate, Pool};
+use eligibility::Pool;
 use lottery::Lottery;
 use ranking::Ranked;
 use rules::RuleBook;
@@ -48,7 +48,7 @@ pub struct Router {
     policy: PolicySettings,
     retry: RetrySettings,
     sample_rate: f64,
-    segments: Vec<SegmentKind>,
+    segments: Vec<Cut>,
     merchants: HashMap<String, Merchant>,
     psps: BTreeMap<PspId, Psp>,
     rules: RuleBook,
@@ -171,8 +171,9 @@ fn by_ranking(router: &Router, input: &DecideInput<'_>) -> Draft {
     }
     let last_resort = pool.usable.is_empty();
     let mut ranked = if last_resort { ranking::least_bad(router, input, &pool) } else { ranking::rank(router, input, &pool) };
+    recovery::spare(router, input, &pool, &mut ranked);
     demote_failed(router, input, &mut ranked);
-    let sampled = if last_resort { None } else { sample_recovering(router, input, &pool, &mut ranked) };
+    let sampled = if last_resort { None } else { recovery::sample(router, input, &pool, &mut ranked) };
     let first = ranked.lottery.drawn().first().cloned();
     if let Some(first) = &first {
         ranked.note(first, pool.merchant_note.clone());
@@ -236,32 +237,4 @@ fn demote_failed(router: &Router, input: &DecideInput<'_>, ranked: &mut Ranked) 
             ranked.note(&psp, Some("failed technically on this payment: after the others".into()));
         }
     }
-}
-
-/// With some probability (`recovery_rate`) the payment tries a RECOVERING PSP first. Not a PSP it has been to, nor one that the
-/// deciding rule leaves out.
-fn sample_recovering(router: &Router, input: &DecideInput<'_>, pool: &Pool, ranked: &mut Ranked) -> Option<PspId> {
-    let been = |psp: &PspId| input.history().iter().any(|attempt| attempt.psp_id == *psp);
-    let sampled = pool.recovering.iter().filter(|candidate| !been(&candidate.psp) && ranked.may_sample(&candidate.psp));
-    let recovering: Vec<(PspId, f64)> =
-        sampled.map(|candidate| (candidate.psp.clone(), recovery_rate(router, pool, candidate))).collect();
-    let salt = format!("{}/recovery", router.policy.salt);
-    let chosen = ranked.lottery.sample(&recovering, (&salt, &input.request.payment.payment_id))?;
-    let rate = recovering.iter().find(|(psp, _)| *psp == chosen).map_or(router.sample_rate, |(_, rate)| *rate);
-    ranked.note(&chosen, Some(format!("{}: sample at rate {rate}", HealthState::Recovering)));
-    Some(chosen)
-}
-
-/// While it is sampled `health.sample_rate`; on the ramp its share of the day's traffic, among those that could take the payment, times
-/// the share of it that it has won back.
-fn recovery_rate(router: &Router, pool: &Pool, candidate: &Candidate) -> f64 {
-    let recovery = candidate.standing.worst().and_then(|worst| worst.recovery.as_ref());
-    let Some(recovery) = recovery.filter(|recovery| recovery.ramp_share > recovery.sample_rate) else {
-        return router.sample_rate;
-    };
-    let attempts = |it: &Candidate| it.standing.all().map_or(0, |all| all.windows.last_24h.attempts).max(0) as f64;
-    let everyone = pool.usable.iter().chain(&pool.recovering).chain(&pool.down);
-    let day: f64 = everyone.map(attempts).sum();
-    let share = if day > 0.0 { attempts(candidate) / day } else { 0.0 };
-    (recovery.ramp_share.clamp(0.0, 1.0) * share).max(router.sample_rate)
 }

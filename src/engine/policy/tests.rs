@@ -8,7 +8,7 @@ use crate::domain::decision::{RoutingDecision, SkipReason};
 use crate::domain::payment::{CardType, Initiator, InstallmentKind, Installments, Payment, Status};
 use crate::domain::psp::HealthState::{Degraded, Down, Recovering, Up};
 use crate::domain::psp::{Recovery, Segment, WindowStats};
-use crate::engine::settings::{BinRange, Conditions};
+use crate::engine::settings::{AmountMax, BinRange, Conditions};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -300,6 +300,80 @@ fn recovering_psps_get_samples_at_their_rate() {
     check_reasons(&hit, 0, &["sample at rate 0.25", "RECOVERING"]);
     let tried = hit.tried("beta", Status::Declined, "05");
     check(&tried, "WINDOWED_RATE gamma alpha | amex NOT_ELIGIBLE, beta RECOVERING(ALL)");
+}
+
+/// The odds with which `beta` is put first while it recovers.
+fn odds_of_beta(case: &Case) -> f64 {
+    let candidates = case.decide().prediction.candidates;
+    candidates.iter().find(|it| it.psp_id.as_str() == "beta").map_or(0.0, |it| it.propensity)
+}
+
+#[test]
+fn samples_are_payments_that_may_be_risked() {
+    let recovering = || usual().ailing("beta", "ALL", Recovering, 10);
+    let check = |case: Case, expected: f64, why: &str| {
+        let odds = odds_of_beta(&case);
+        assert!((odds - expected).abs() < 1e-12, "{why}: {odds}");
+    };
+    check(recovering(), 0.25, "any payment");
+    check(
+        recovering().tried("alpha", Status::Declined, "05"),
+        0.0,
+        "an issuer has declined it: one more try counts for the scheme",
+    );
+    check(recovering().tried("alpha", Status::Timeout, ""), 0.25, "no issuer has seen it");
+    let allowed = recovering().tried("alpha", Status::Declined, "05").settings(|s| s.policy.samples.declined_before = true);
+    check(allowed, 0.25, "where that is allowed");
+    // Small amounts first: the payment has 10,000 minor units, the state is NOW ms old.
+    let early = |amount_minor, low_value_ms| {
+        recovering().settings(|s| {
+            s.policy.samples.low_value_ms = low_value_ms;
+            s.policy.samples.amounts_max = vec![AmountMax { currency: "MXN".into(), amount_minor }];
+        })
+    };
+    check(early(9_999, NOW + 1), 0.0, "too much for the beginning");
+    check(early(10_000, NOW + 1), 0.25, "little enough");
+    check(early(9_999, NOW), 0.25, "later");
+    check(early(9_999, NOW + 1).request(|r| r.payment.currency = "USD".into()), 0.25, "no limit for this currency");
+}
+
+#[test]
+fn samples_have_a_budget_where_traffic_is_heavy() {
+    // 100 + 50 payments of this kind a minute, at those PSPs that could take them.
+    let busy = |psp: &str, attempts, health| {
+        let mut state = state(psp, Segment::all(), health, (100, 90));
+        state.windows.last_15m = WindowStats { attempts, ..WindowStats::default() };
+        state
+    };
+    let case = || usual().state(busy("beta", 1_500, Recovering)).state(busy("alpha", 750, Up)).state(busy("amex", 9_000, Up));
+    let odds = |per_minute_max| odds_of_beta(&case().settings(|s| s.policy.samples.per_minute_max = per_minute_max));
+    assert!((odds(15.0) - 0.1).abs() < 1e-12, "{}", odds(15.0));
+    assert!((odds(1_000.0) - 0.25).abs() < 1e-12, "{}", odds(1_000.0));
+}
+
+#[test]
+fn a_psp_that_inherits_traffic_is_spared() {
+    let case = |number: u32| {
+        usual()
+            .ailing("gamma", "ALL", Down, 10)
+            .settings(|s| s.policy.inherited_share_max = 0.6)
+            .request(|r| *r = request(&format!("p{number}")))
+    };
+    let mut first = 0;
+    for number in 0..4_000 {
+        let decision = case(number).decide().decision;
+        let (psp, propensity) = (decision.ranked[0].psp_id.as_str(), decision.ranked[0].propensity);
+        assert!((propensity - if psp == "beta" { 0.6 } else { 0.4 }).abs() < 1e-12, "{psp}: {propensity}");
+        assert_eq!(decision.ranked.len(), 2, "nobody is left out");
+        first += u32::from(psp == "beta");
+    }
+    // 2,400 expected, standard deviation 31.
+    assert!((2_250..=2_550).contains(&first), "{first}");
+    let spared = (0..100).map(case).find(|case| case.decide().decision.ranked[0].psp_id.as_str() != "beta").unwrap();
+    check_reasons(&spared, 1, &["spared: first for 60 %"]);
+    // Nobody is out, nobody inherits.
+    let calm = usual().settings(|s| s.policy.inherited_share_max = 0.6);
+    assert_eq!(calm.decide().decision.ranked[0].propensity, 1.0);
 }
 
 #[test]

@@ -43,8 +43,14 @@ pub(super) fn explain<'a>(parts: &[Part<'a>]) -> Option<Vec<&'a Segment>> {
     for part in parts.iter().filter(|part| part.segment.kind != SegmentKind::All && part.fails_too_often()) {
         kinds.entry(part.segment.kind).or_default().push(part);
     }
-    let narrowest =
-        kinds.into_values().filter(|failing| is_explained(all, failing)).min_by_key(|failing| (traffic(failing), failing.len()));
+    let (pairs, properties): (Vec<_>, Vec<_>) =
+        kinds.into_iter().filter(|(_, failing)| is_explained(all, failing)).partition(|(kind, _)| *kind == SegmentKind::Pair);
+    let narrowest = properties.into_iter().map(|(_, failing)| failing).min_by_key(|failing| (traffic(failing), failing.len()));
+    // What is out as a whole is out in its pairs too, and those with too little traffic to tell are not counted: pairs have to be clearly
+    // narrower.
+    let limit = narrowest.as_ref().map_or(f64::INFINITY, |failing| ABOUT * traffic(failing) as f64);
+    let pairs = pairs.into_iter().map(|(_, failing)| failing).find(|failing| (traffic(failing) as f64) < limit);
+    let narrowest = pairs.or(narrowest);
     Some(narrowest.map_or_else(|| vec![all.segment], |failing| failing.iter().map(|part| part.segment).collect()))
 }
 
@@ -92,7 +98,7 @@ impl Part<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use SegmentKind::{All, Brand, Merchant, Method};
+    use SegmentKind::{All, Brand, IssuerCountry, Merchant, Method, Pair};
 
     /// Rows of (kind, value, results, failures); usual is 1 %.
     fn check(rows: &[(SegmentKind, &str, i64, i64)], expected: Option<&[&str]>) {
@@ -126,6 +132,27 @@ mod tests {
         // Two brands of three.
         let brands = [(All, "", 900, 500), (Brand, "AMEX", 400, 2), (Brand, "MASTERCARD", 200, 200), (Brand, "VISA", 300, 298)];
         check(&brands, Some(&["BRAND:MASTERCARD", "BRAND:VISA"]));
+        // A brand of one country, seen in the brand and in the country; and the whole brand, seen in its pairs.
+        let pair = [
+            (All, "", 1_000, 110),
+            (Brand, "MASTERCARD", 400, 4),
+            (Brand, "VISA", 600, 106),
+            (IssuerCountry, "MX", 700, 107),
+            (IssuerCountry, "US", 300, 3),
+            (Pair, "MASTERCARD+MX", 300, 3),
+            (Pair, "VISA+MX", 400, 104),
+            (Pair, "VISA+US", 200, 2),
+        ];
+        check(&pair, Some(&["PAIR:VISA+MX"]));
+        let brand = [
+            (All, "", 1_000, 304),
+            (Brand, "MASTERCARD", 400, 4),
+            (Brand, "VISA", 600, 300),
+            (Pair, "MASTERCARD+MX", 400, 4),
+            (Pair, "VISA+MX", 550, 280),
+            (Pair, "VISA+US", 50, 20),
+        ];
+        check(&brand, Some(&["BRAND:VISA"]));
         // Everything: each kind is out as a whole.
         let whole = [(All, "", 100, 95), (Brand, "MASTERCARD", 40, 39), (Brand, "VISA", 60, 56), (Method, "card", 100, 95)];
         check(&whole, Some(&["ALL"]));

@@ -105,6 +105,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) parent: Option<[f64; SIGNALS.len()]>,
     /// Segments of the PSP that are watched.
     pub(super) watched: usize,
+    /// Whether it has clearly more traffic than usual.
+    pub(super) is_busy: bool,
 }
 
 impl Counts {
@@ -201,7 +203,8 @@ impl Baseline {
             let known = SIGNALS[signal] == Signal::Failures || results >= settings.results_min;
             let tests = SIGNALS.len() as f64;
             let per_day = tests * around.watched as f64 * results / settings.false_alarms_per_day;
-            let run_length = (tests * settings.results_per_false_alarm).max(per_day);
+            let closer = if around.is_busy && SIGNALS[signal] == Signal::Slow { settings.busy_run_length } else { 1.0 };
+            let run_length = (tests * settings.results_per_false_alarm).max(per_day) * closer;
             Expected { rate: if known { rate.min(1.0) } else { 0.0 }, run_length }
         });
         self.expected != before

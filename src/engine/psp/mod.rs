@@ -113,7 +113,7 @@ impl PspBook {
         self.advance(newest, health);
         let mut late_results = 0;
         for tally in &delta.tallies {
-            let Some(book) = self.admit(&tally.segment, engine.segments_per_psp_max, health) else { continue };
+            let Some(book) = self.admit(&tally.segment, engine, health) else { continue };
             // Each result is also in `ALL`: there it is counted once.
             if book.add(tally, health) == Added::Late && tally.segment.kind == SegmentKind::All {
                 late_results += tally.tally.attempts;
@@ -121,7 +121,7 @@ impl PspBook {
         }
         for order in &delta.overrides {
             let now = self.now;
-            if let Some(book) = self.admit(&order.segment, engine.segments_per_psp_max, health) {
+            if let Some(book) = self.admit(&order.segment, engine, health) {
                 book.order(order, now);
             }
         }
@@ -257,7 +257,9 @@ impl PspBook {
         let (now, watched) = (self.now, self.segments.len());
         let mut parent = None;
         for (segment, book) in &mut self.segments {
-            book.learn(now, Surroundings { settings: &health.sequential, parent, watched });
+            let around =
+                Surroundings { settings: &health.sequential, parent, watched, is_busy: book.is_busy(&health.sequential) };
+            book.learn(now, around);
             if segment.kind == SegmentKind::All {
                 parent = Some(book.watch.baseline().rates(&health.sequential));
             }
@@ -265,9 +267,10 @@ impl PspBook {
     }
 
     /// The book of a segment; a new one is opened while there is room. `ALL` always has room.
-    fn admit(&mut self, segment: &Segment, segments_max: usize, health: &HealthSettings) -> Option<&mut SegmentBook> {
+    fn admit(&mut self, segment: &Segment, engine: &EngineSettings, health: &HealthSettings) -> Option<&mut SegmentBook> {
         if !self.segments.contains_key(segment) {
-            if self.segments.len() >= segments_max && segment.kind != SegmentKind::All {
+            let is_full = self.segments.len() >= engine.segments_per_psp_max && segment.kind != SegmentKind::All;
+            if is_full || segment.kind == SegmentKind::Pair && self.results_24h() < engine.pair_results_min {
                 return None;
             }
             let mut book = SegmentBook::new(self.now);
@@ -275,12 +278,17 @@ impl PspBook {
             if watch::is_needed(health) {
                 let all = self.segments.get(&Segment::all());
                 let parent = all.map(|all| all.watch.baseline().rates(&health.sequential));
-                let around = Surroundings { settings: &health.sequential, parent, watched: self.segments.len() + 1 };
+                let watched = self.segments.len() + 1;
+                let around = Surroundings { settings: &health.sequential, parent, watched, is_busy: false };
                 book.watch = watch::Watch::new(self.now, around);
             }
             self.segments.insert(segment.clone(), book);
         }
         self.segments.get_mut(segment)
+    }
+
+    fn results_24h(&self) -> i64 {
+        self.segments.get(&Segment::all()).map_or(0, |all| all.windows.last_24h().attempts)
     }
 
     /// Judges the segments that the merged delta concerns, or all of them.

@@ -10,7 +10,7 @@ use crate::domain::psp::{self, Evidence, HealthState, OutageCause, Override, Psp
 use crate::domain::{EpochMs, PspId};
 use crate::engine::codes::NO_OUTCOME;
 use crate::engine::hashing;
-use crate::engine::settings::HealthSettings;
+use crate::engine::settings::{HealthSettings, SequentialSettings};
 use crate::engine::window::tally::OTHER_CODE;
 use crate::engine::window::{Added, RINGS, SegmentWindows, TILE_MS, latency};
 
@@ -46,6 +46,12 @@ impl SegmentBook {
     pub(super) fn advance(&mut self, to: EpochMs, health: &HealthSettings) {
         self.windows.watch(health.window_ms, self.machine.evidence_from());
         self.changed |= self.windows.advance(to);
+    }
+
+    /// Whether it has clearly more traffic than on its day: it may have inherited some, and be near its limit.
+    pub(super) fn is_busy(&self, settings: &SequentialSettings) -> bool {
+        let (quarter, day) = (self.windows.last_15m().attempts as f64, self.windows.last_24h().attempts as f64);
+        day >= settings.results_min && quarter > settings.busy_factor * day / QUARTERS_PER_DAY
     }
 
     /// Lets the quarters of an hour that have ended teach what is to be expected.

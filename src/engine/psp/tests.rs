@@ -50,6 +50,8 @@ pub(in crate::engine) fn sequential() -> SequentialSettings {
         decline_floor: 0.05,
         slow_floor: 0.05,
         slow_factor: 1.5,
+        busy_factor: 1.5,
+        busy_run_length: 0.1,
         declines_take_down: false,
         slow_takes_down: false,
     }
@@ -66,7 +68,8 @@ pub(super) fn engine() -> EngineSettings {
         payment_retention_ms: 86_400_000,
         customer_retention_ms: 86_400_000,
         payment_entries_max: 32,
-        segments: vec![SegmentKind::Brand],
+        segments: vec![SegmentKind::Brand.into()],
+        pair_results_min: 0,
         segments_per_psp_max: 4,
         psps_max: 2,
     }
