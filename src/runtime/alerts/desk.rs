@@ -87,12 +87,13 @@ impl Desk {
             end
         };
         member.start(&[(at.clone(), Position::At(position))])?;
+        // Of an announcement that its offset has overtaken, by an operator's hand, nothing is left to tell.
+        let announced = stored.announced.filter(|announced| announced.until >= position);
         self.work = Some(Work {
             position,
             book: stored.book,
-            // Of an announcement that its offset has overtaken, by an operator's hand, nothing is left to tell.
-            announced: stored.announced.filter(|announced| announced.until >= position),
-            in_doubt: stored.announced.is_some(),
+            announced,
+            in_doubt: announced.is_some(),
             waiting: VecDeque::new(),
             read_to: position,
             read_all: false,
@@ -135,18 +136,19 @@ impl Desk {
             return Ok(());
         }
         let Some((next, plan)) = self.next(office, now) else { return Ok(()) };
-        for (outage, why) in &plan.kept_back {
-            counter!(telemetry::ALERTS_KEPT_BACK, "sink" => self.line.name.clone(), "reason" => why.as_str()).increment(1);
-            let (sink, psp, segment) = (&self.line.name, outage.psp_id.as_str(), outage.segment.to_string());
-            tracing::info!(sink, psp, segment, from = %outage.from, to = %outage.to, reason = why.as_str(), "not told one by one");
-        }
         if let Some(alert) = plan.alert {
             self.announce(next, office, member)?;
             if !self.deliver(alert) {
                 return Ok(());
             }
         }
-        self.told(next.until, plan.book, office, member)
+        self.told(next.until, plan.book, office, member)?;
+        for (outage, why) in &plan.kept_back {
+            counter!(telemetry::ALERTS_KEPT_BACK, "sink" => self.line.name.clone(), "reason" => why.as_str()).increment(1);
+            let (sink, psp, segment) = (&self.line.name, outage.psp_id.as_str(), outage.segment.to_string());
+            tracing::info!(sink, psp, segment, from = %outage.from, to = %outage.to, reason = why.as_str(), "not told one by one");
+        }
+        Ok(())
     }
 
     /// What to tell next.
@@ -262,7 +264,9 @@ impl Work {
 
     fn pace_reading(&mut self, office: &Office, member: &mut dyn GroupMember) -> Result<(), LogError> {
         let of = std::slice::from_ref(&office.outages);
-        match (self.is_paused, self.waiting.len() >= WAITING_MAX) {
+        // Of what is announced all is wanted, however much it is.
+        let is_wanted = self.announced.is_some_and(|announced| announced.until > self.read_to);
+        match (self.is_paused, self.waiting.len() >= WAITING_MAX && !is_wanted) {
             (false, true) => member.pause(of)?,
             (true, false) => member.resume(of)?,
             _ => return Ok(()),
