@@ -163,6 +163,21 @@ fn the_routing_attempts_view_loads() {
 }
 
 #[test]
+fn counts_by_the_hour_become_attempts() {
+    let got = fixture("hourly_counts.csv", "hourly_counts.toml");
+    assert_eq!((got.report.attempts, got.report.payments, got.report.approved_payments, got.report.rejected), (8, 8, 5, 1));
+    let sent: Vec<(i64, &str)> = got
+        .events
+        .iter()
+        .map(|it| ((it.attempt.attempted_at - 1_546_300_800_000) / 60_000, it.attempt.payment.method.as_str()))
+        .collect();
+    let card = |minute| (minute, "card");
+    let expected = [card(7), (15, "spei"), card(22), card(37), (45, "spei"), card(52), card(75), card(105)];
+    assert_eq!(sent, expected, "minutes, in order of time over all rows");
+    assert!(got.rejects[0].reason.contains("more successes (3) than attempts (2)"), "{}", got.rejects[0].reason);
+}
+
+#[test]
 fn the_flat_join_of_the_views_loads() {
     let got = fixture("all_views_flat.csv", "all_views_flat.toml");
     assert_eq!((got.report.attempts, got.report.approved_payments, got.report.rejected), (2, 1, 0));

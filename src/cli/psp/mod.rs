@@ -10,7 +10,7 @@ use super::screen::{Column, one_line, percent, text, time};
 use anyhow::{Context as _, Result, anyhow};
 use clap::Subcommand;
 use serde_json::Value;
-use smartrouter::domain::psp::{HealthState, OverrideTo, PspOutage, PspState, Segment, SegmentKind};
+use smartrouter::domain::psp::{HealthState, OutageCause, OverrideTo, PspOutage, PspState, Segment, SegmentKind};
 use smartrouter::engine::settings::HealthSettings;
 use smartrouter::io::codec::Codec;
 use smartrouter::io::log::EventLog;
@@ -151,6 +151,9 @@ fn explanation(state: &PspState, outages: &[PspOutage], health: &HealthSettings)
     let told = entered.map(|outage| one_line(&outage.summary)).filter(|summary| !summary.is_empty());
     let why = told.unwrap_or_else(|| format!("{} is {} since {}.", state.segment, state.state, time(&state.since.into())));
     if let Some(manual) = &state.manual {
+        if entered.is_some_and(|outage| outage.cause == OutageCause::Manual && !outage.summary.is_empty()) {
+            return why;
+        }
         let until = manual.until.map_or_else(|| "`smartrouter psp auto`".to_owned(), |until| time(&until.into()));
         let (by, reason) = (one_line(&manual.by), one_line(&manual.reason));
         return format!("{why} {} by order of {by}, until {until}: {reason}", manual.to);

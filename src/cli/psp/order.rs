@@ -89,7 +89,9 @@ fn send(context: &Context, target: &Target, (to, reason, for_ms): (OverrideTo, &
     let by = target.by.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "operator".to_owned());
     let order = Override { segment: target.segment.clone(), to, reason: reason.to_owned(), by, for_ms };
     let now: Vec<&PspState> = known.iter().filter(|state| state.segment == target.segment).collect();
-    screen.rows(COLUMNS, &now, "nothing is known of that part of its traffic yet")?;
+    if !screen.is_json() {
+        screen.rows(COLUMNS, &now, "nothing is known of that part of its traffic yet")?;
+    }
     screen.say(plan(&target.psp_id, &order))?;
     let seen = if target.execute {
         let watermark = chrono::Utc::now().timestamp_millis();

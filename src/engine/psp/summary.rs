@@ -21,11 +21,8 @@ pub(super) fn of(
     let (traffic, at) = (part(&outage.segment), clock(outage.at));
     if let (OutageCause::Manual, Some(manual)) = (outage.cause, manual) {
         let until = manual.until.map_or_else(|| "until that is taken back".to_owned(), |until| format!("until {}", clock(until)));
-        return format!(
-            "{what} for {traffic} since {at}, by order of {} {until}: {}.",
-            manual.by,
-            manual.reason.trim_end_matches('.')
-        );
+        let reason = manual.reason.trim_end_matches('.');
+        return format!("{what} for {traffic} since {at}, by order of {} {until}: {reason}.{}", manual.by, diverted(outage));
     }
     let lasted = lasting(outage.at - outage.first_evidence_at);
     match (outage.from, outage.to) {

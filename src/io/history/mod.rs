@@ -6,7 +6,8 @@
 //! [`Reject`] with file, row number and reason, and reading goes on.
 //! Neighbours: `domain` gives the records and their checks; the replay command carries what is read to an engine or a log.
 //!
-//! One row is one attempt: it yields the attempt, its outcome when the row tells one, and a routing request when asked for.
+//! One row is one attempt: it yields the attempt, its outcome when the row tells one, and a routing request when asked for. Or, where
+//! the mapping says so, a row counts attempts, which are spread over its time (`spread`).
 //!
 //! Memory: one row, plus the chains whose gap has not passed. With `sorted = false` the whole history is held and sorted:
 //! the converted row and the original one, 1.5 to 2 KB each, so 2 GB for a million rows.
@@ -18,6 +19,7 @@ mod times;
 mod convert;
 mod source;
 mod chains;
+mod spread;
 mod reader;
 mod rejects;
 mod report;

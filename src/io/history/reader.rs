@@ -5,6 +5,7 @@ use super::convert;
 use super::mapping::Mapping;
 use super::rejects::mask_card_numbers;
 use super::source::{Cell, RawRow, RowSource};
+use super::spread::{Counts, Spread};
 use super::targets::Draft;
 use super::{HistoryError, HistoryEvents, HistoryRow, Reject, Requests};
 use crate::domain::payment::{PaymentOutcome, RoutingRequest};
@@ -28,6 +29,9 @@ pub struct HistoryReader {
     open: Option<(Arc<str>, RowSource)>,
     order: Order,
     chains: Chains,
+    /// Where rows count attempts: those that have begun, and the row that begins next.
+    spread: Option<Spread>,
+    begins_next: Option<Candidate>,
     /// The time of the last row that was used.
     last_at: Option<EpochMs>,
     /// Rows that were left out because they lie before one above them.
@@ -52,17 +56,21 @@ enum Order {
 }
 
 /// A row that reads well, before its place in a payment is known.
-struct Candidate {
-    origin: Origin,
-    key: String,
-    draft: Box<Draft>,
+#[derive(Clone)]
+pub(super) struct Candidate {
+    pub(super) origin: Origin,
+    pub(super) key: String,
+    pub(super) draft: Box<Draft>,
+    /// How many attempts it stands for, where rows count them.
+    counts: Option<Counts>,
 }
 
 /// Where a row comes from, for a reject.
-struct Origin {
+#[derive(Clone)]
+pub(super) struct Origin {
     file: Arc<str>,
-    row: u64,
-    text: String,
+    pub(super) row: u64,
+    pub(super) text: String,
 }
 
 impl Origin {
@@ -81,6 +89,8 @@ impl HistoryReader {
         }
         Ok(Self {
             chains: Chains::new(mapping.chains.clone()),
+            spread: mapping.counts.map(Spread::new),
+            begins_next: None,
             order: if mapping.sorted { Order::AsRead } else { Order::Gathering(Vec::new()) },
             mapping,
             requests,
@@ -112,15 +122,47 @@ impl HistoryReader {
     }
 
     fn next_history_row(&mut self) -> Result<Option<HistoryRow>, HistoryError> {
+        let next = if self.spread.is_some() { self.next_counted()? } else { self.next_in_order()? };
+        Ok(next.map(|next| match next {
+            Ok(candidate) => self.use_candidate(candidate),
+            Err(reject) => HistoryRow::Reject(reject),
+        }))
+    }
+
+    /// The next of the attempts that rows count.
+    fn next_counted(&mut self) -> Result<Option<Result<Candidate, Reject>>, HistoryError> {
+        loop {
+            if self.begins_next.is_none() {
+                match self.next_in_order()? {
+                    Some(Ok(candidate)) => self.begins_next = Some(candidate),
+                    Some(Err(reject)) => return Ok(Some(Err(reject))),
+                    None => {}
+                }
+            }
+            let limit = self.begins_next.as_ref().map(|candidate| candidate.draft.attempt.attempted_at);
+            let Some(spread) = &mut self.spread else { return Ok(None) };
+            if let Some(attempt) = spread.next_before(limit) {
+                return Ok(Some(Ok(attempt)));
+            }
+            let Some(candidate) = self.begins_next.take() else { return Ok(None) };
+            match candidate.counts {
+                // It begins before what was handed out: it is turned away as a whole.
+                Some(_) if self.last_at.is_some_and(|last_at| limit < Some(last_at)) => return Ok(Some(Ok(candidate))),
+                Some(counts) => spread.take(candidate, counts),
+                None => {}
+            }
+        }
+    }
+
+    /// The next row, in order of time where the mapping asks for that.
+    fn next_in_order(&mut self) -> Result<Option<Result<Candidate, Reject>>, HistoryError> {
         loop {
             if let Order::Sorted(rows) = &mut self.order {
-                let next = rows.next();
-                return Ok(next.map(|candidate| self.use_candidate(candidate)));
+                return Ok(rows.next().map(Ok));
             }
             match (self.next_candidate()?, &mut self.order) {
-                (Some(Err(reject)), _) => return Ok(Some(HistoryRow::Reject(reject))),
                 (Some(Ok(candidate)), Order::Gathering(rows)) => rows.push(candidate),
-                (Some(Ok(candidate)), _) => return Ok(Some(self.use_candidate(candidate))),
+                (Some(row), _) => return Ok(Some(row)),
                 (None, Order::Gathering(rows)) => {
                     let mut rows = std::mem::take(rows);
                     // Stable: rows of the same time stay as they stand in the files.
@@ -159,7 +201,7 @@ impl HistoryReader {
 
     /// Finds the row's place in its payment; a row that breaks a rule of the records leaves no trace there.
     fn use_candidate(&mut self, candidate: Candidate) -> HistoryRow {
-        let Candidate { origin, key, draft } = candidate;
+        let Candidate { origin, key, draft, counts: _ } = candidate;
         let at = draft.attempt.attempted_at;
         if let Some(last_at) = self.last_at.filter(|&last_at| at < last_at) {
             self.late_rows += 1;
@@ -206,10 +248,11 @@ fn candidate(mapping: &Mapping, row: RawRow, file: Arc<str>) -> Result<Candidate
     let origin = Origin { file, row: number, text };
     let read = cells.and_then(|cells| {
         let draft = convert::draft(mapping, &cells)?;
-        Ok((chains::key(&mapping.chains, &cells, &draft), draft))
+        let counts = mapping.counts.map(|rule| Counts::read(&rule, &mapping.columns, &cells)).transpose()?;
+        Ok((chains::key(&mapping.chains, &cells, &draft), draft, counts))
     });
     match read {
-        Ok((key, draft)) => Ok(Candidate { origin, key, draft: Box::new(draft) }),
+        Ok((key, draft, counts)) => Ok(Candidate { origin, key, draft: Box::new(draft), counts }),
         Err(reason) => Err(origin.reject(reason)),
     }
 }
@@ -330,6 +373,53 @@ mod tests {
         for (row, part) in [(1, "! 3 attempted_at is"), (2, "! 4 amount_minor is \"-1\""), (3, "set `sorted = false`")] {
             assert!(rows[row].contains(part), "{rows:?}");
         }
+    }
+
+    #[test]
+    fn rows_that_count_are_spread_over_their_time() {
+        let mapping = MAPPING
+            .replace("[chains]\n        same = [\"card\"]\n        gap_s = 60\n        until = \"approved\"", "[counts]\n        attempts = \"card\"\n        successes = \"ok\"\n        otherwise = \"TIMEOUT\"\n        over_s = 100")
+            .replace("status = { column = \"ok\", values = { 0 = \"DECLINED\", 1 = \"APPROVED\" } }", "");
+        // Two PSPs in the same 100 s, one in the next, one that counts nothing, one that makes no sense, one that comes too late.
+        let text = "1546300800,a,4,1,3\n1546300800,b,2,1,0\n1546300900,a,1,1,1\n1546300900,c,0,1,0\n1546300900,d,1,1,2\n1546300800,e,1,1,1\n";
+        let rows = read(&[text], &mapping);
+        let told: Vec<String> = rows
+            .iter()
+            .map(|row| match row {
+                HistoryRow::Events(it) => {
+                    let outcome = it.outcome.as_ref().expect("an outcome");
+                    format!(
+                        "{} {} {:?} {}",
+                        it.attempt.attempted_at - 1_546_300_800_000,
+                        it.attempt.psp_id,
+                        outcome.status,
+                        it.place.length
+                    )
+                }
+                HistoryRow::Reject(reject) => format!("! {} {}", reject.row, reject.reason.chars().take(24).collect::<String>()),
+            })
+            .collect();
+        let of = |psp: &str| told.iter().filter(|it| it.split(' ').nth(1) == Some(psp)).cloned().collect::<Vec<_>>();
+        let times = |psp: &str| of(psp).iter().map(|it| it.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            (times("a"), times("b")),
+            (
+                ["12500", "37500", "62500", "87500", "150000"].map(str::to_owned).to_vec(),
+                ["25000", "75000"].map(str::to_owned).to_vec()
+            )
+        );
+        assert_eq!(of("a").iter().filter(|it| it.contains("Approved")).count(), 4, "{told:?}");
+        assert!(of("b").iter().all(|it| it.ends_with("Timeout 1")), "{told:?}");
+        let rejects: Vec<&String> = told.iter().filter(|it| it.starts_with('!')).collect();
+        assert_eq!(rejects, ["! 6 counts more successes (2", "! 7 attempted_at is 87500 ms"], "{told:?}");
+        let mut ids: Vec<String> = rows
+            .iter()
+            .filter_map(|row| if let HistoryRow::Events(it) = row { Some(it.attempt.payment.payment_id.clone()) } else { None })
+            .collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 7, "each attempt is a payment of its own");
+        assert_eq!(read(&[text], &mapping), rows, "the same file reads the same");
     }
 
     #[test]

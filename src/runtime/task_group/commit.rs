@@ -3,6 +3,7 @@
 use super::super::TaskError;
 use super::super::clock::{Clock, wall_ms};
 use super::super::entity_cache::FORMAT;
+use super::super::inbox::Input;
 use super::super::staged::{Change, Staged};
 use super::{Share, Stage, TaskGroup, TaskId};
 use crate::io::failpoint;
@@ -12,6 +13,9 @@ use crate::telemetry;
 use metrics::{counter, histogram};
 use std::collections::BTreeMap;
 use std::time::Instant;
+
+/// Records of one commit in event time: a backlog of results is then counted in few deltas, and few tiles are written often.
+const RECORDS_AT_ONCE: usize = 8_000;
 
 impl TaskGroup {
     /// Commits all that is staged. True when there was something.
@@ -142,10 +146,16 @@ impl TaskGroup {
 
     /// What is to be committed now. Who waits for an answer does not wait for the work of other tasks, nor for what else came in: most
     /// of what a transaction costs is in the number of partitions that it writes to.
-    pub(super) fn due(&mut self) -> Option<Share> {
+    /// `records`: how many the last poll brought.
+    pub(super) fn due(&mut self, records: usize) -> Option<Share> {
         let since = self.staged_since?;
-        if self.shared.clock == Clock::Event || self.careful_commits > 0 {
+        if self.careful_commits > 0 {
             return Some(Share::All);
+        }
+        if self.shared.clock == Clock::Event {
+            // Nobody waits by the wall: as many as make what a commit costs small beside what they cost themselves.
+            let is_over = records == 0 && !self.has_queued() || self.records_since_commit >= RECORDS_AT_ONCE;
+            return (is_over || self.stages.values().any(Stage::is_urgent)).then_some(Share::All);
         }
         if self.stages.values().any(Stage::is_urgent) {
             return Some(Share::Urgent);
@@ -161,6 +171,15 @@ impl TaskGroup {
         }
         // With requests about, the tasks' events are committed one task after the other: none of them has to wait for all.
         self.round.pop_front().map(Share::Of)
+    }
+
+    /// In event time a request is to see what came before it, however much of that is still staged.
+    pub(super) fn settle_before_requests(&mut self) -> Result<(), TaskError> {
+        let waits = |stage: &Stage| matches!(stage, Stage::Payments(task) if task.order.queued(Input::Requests) > 0);
+        if self.shared.clock == Clock::Event && self.staged_since.is_some() && self.stages.values().any(waits) {
+            self.commit()?;
+        }
+        Ok(())
     }
 
     /// Publishes every state that changed, whatever the interval.

@@ -247,7 +247,7 @@ impl TaskGroup {
         self.apply_back_pressure()?;
         let (budget, mut committed) = self.answer()?;
         self.process(budget)?;
-        if let Some(share) = self.due() {
+        if let Some(share) = self.due(records) {
             committed |= self.commit_share(share)?;
         }
         Ok(Progress { records, committed, settled: self.is_settled() })
@@ -395,6 +395,7 @@ impl TaskGroup {
     /// Requests go ahead of everything, into a commit of their own. Tells how many events may be taken after them, and whether it
     /// committed.
     fn answer(&mut self) -> Result<(usize, bool), TaskError> {
+        self.settle_before_requests()?;
         let careful = self.careful_commits > 0;
         let mut budget = if careful { 1 } else { self.limits.batch_records_max };
         let mut answered = false;

@@ -30,6 +30,16 @@
 //! - lists: a JSON array, or parts between `separator` (default `,`)
 //! - flags: true/false, yes/no, t/f, y/n, 1/0
 //!
+//! A row may also count attempts instead of being one, such as those of a PSP in an hour. It then has no status and no chains:
+//!
+//! ```toml
+//! [counts]
+//! attempts = "attempts"             # column: how many
+//! successes = "approved"            # column: how many of them were approved
+//! otherwise = "DECLINED"            # status of the others: DECLINED (default), ERROR or TIMEOUT
+//! over_s = 3600                     # over how long after attempted_at they are spread, evenly (default an hour)
+//! ```
+//!
 //! Where `payment.payment_id` is mapped, `[chains]` may hold only `gap_s`: after so long a silence a payment is forgotten
 //! (default 30 days).
 
@@ -40,6 +50,7 @@ pub(super) use field::{Case, Field, Source};
 use super::HistoryError;
 use super::source::Format;
 use super::targets::{REQUIRED, TARGETS};
+use crate::domain::payment::Status;
 use chrono_tz::Tz;
 use field::RawField;
 use serde::Deserialize;
@@ -58,6 +69,17 @@ pub struct Mapping {
     /// In the order of the targets: the currency before the money.
     pub(super) fields: Vec<Field>,
     pub(super) chains: ChainRule,
+    pub(super) counts: Option<CountsRule>,
+}
+
+/// How a row stands for many attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CountsRule {
+    /// Columns.
+    pub(super) attempts: usize,
+    pub(super) successes: usize,
+    pub(super) otherwise: Status,
+    pub(super) over_ms: i64,
 }
 
 /// What makes attempts one payment.
@@ -78,7 +100,17 @@ struct RawMapping {
     time_zone: Option<String>,
     empty_values: Option<Vec<String>>,
     chains: Option<RawChains>,
+    counts: Option<RawCounts>,
     fields: toml::Table,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCounts {
+    attempts: String,
+    successes: String,
+    otherwise: Option<Status>,
+    over_s: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +129,7 @@ enum Until {
 
 /// A payment that has been silent this long does not come back.
 const PAYMENT_ID_GAP_S: u32 = 30 * 86_400;
+const SECONDS_PER_HOUR: u32 = 3_600;
 
 impl Mapping {
     pub fn load(path: &Path) -> Result<Self, HistoryError> {
@@ -150,7 +183,16 @@ fn check(raw: RawMapping) -> Result<Mapping, Wrong> {
     if fields.iter().any(|f| f.target.path == "attempted_at" && matches!(f.source, Source::Constant(_))) {
         return wrong("fields.attempted_at", "is a constant; every attempt has its own time: map a column");
     }
-    let chains = check_chains(raw.chains, &fields, &mut columns)?;
+    let (chains, counts) = match raw.counts {
+        None => (check_chains(raw.chains, &fields, &mut columns)?, None),
+        Some(_) if raw.chains.is_some() => {
+            return wrong("chains", "has no say where rows count attempts: who tried again is not known; remove it, or [counts]");
+        }
+        Some(counts) => {
+            let counts = check_counts(counts, &fields, &mut columns)?;
+            (ChainRule { same: Vec::new(), gap_ms: 0, until_approved: false }, Some(counts))
+        }
+    };
     Ok(Mapping {
         format: raw.format,
         delimiter,
@@ -160,7 +202,26 @@ fn check(raw: RawMapping) -> Result<Mapping, Wrong> {
         columns,
         fields,
         chains,
+        counts,
     })
+}
+
+fn check_counts(raw: RawCounts, fields: &[Field], columns: &mut Vec<String>) -> Result<CountsRule, Wrong> {
+    let own = ["payment.payment_id", "attempt_id", "status", "occurred_at", "attempt_number"];
+    if let Some(field) = fields.iter().find(|field| own.contains(&field.target.path)) {
+        let path = field.target.path;
+        return wrong(&format!("fields.{path}"), "is that of one attempt, and a row counts many; remove it, or [counts]");
+    }
+    let otherwise = raw.otherwise.unwrap_or(Status::Declined);
+    if !matches!(otherwise, Status::Declined | Status::Error | Status::Timeout) {
+        return wrong("counts.otherwise", "is the status of those that were not approved: give DECLINED, ERROR or TIMEOUT");
+    }
+    let over_ms = i64::from(raw.over_s.unwrap_or(SECONDS_PER_HOUR)) * 1_000;
+    if over_ms == 0 {
+        return wrong("counts.over_s", "is no time; give the seconds that a row stands for, such as 3600");
+    }
+    let (attempts, successes) = (field::column_index(raw.attempts, columns), field::column_index(raw.successes, columns));
+    Ok(CountsRule { attempts, successes, otherwise, over_ms })
 }
 
 fn check_chains(raw: Option<RawChains>, fields: &[Field], columns: &mut Vec<String>) -> Result<ChainRule, Wrong> {
@@ -267,6 +328,28 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_count_attempts() {
+        let check = |extra: &str, fields: &str, expect: &str| {
+            let text = format!(
+                "[counts]\nattempts = \"n\"\nsuccesses = \"ok\"\n{extra}\n[fields]\npsp_id = {{ column = \"psp\" }}\n\
+                 attempted_at = {{ column = \"hour\", time = \"epoch_s\" }}\n{fields}\n[fields.payment]\n\
+                 merchant_id = {{ constant = \"m\" }}\ncurrency = {{ constant = \"EUR\" }}\namount_minor = {{ constant = 100 }}"
+            );
+            match Mapping::parse(&text, "m.toml") {
+                Ok(mapping) => assert_eq!((expect, mapping.counts.is_some()), ("", true), "{text}"),
+                Err(error) => assert!(!expect.is_empty() && error.to_string().contains(expect), "{extra} {fields}: {error}"),
+            }
+        };
+        check("", "", "");
+        check("otherwise = \"TIMEOUT\"\nover_s = 60", "", "");
+        check("otherwise = \"APPROVED\"", "", "counts.otherwise");
+        check("otherwise = \"LOST\"", "", "LOST");
+        check("over_s = 0", "", "counts.over_s");
+        check("", "status = { column = \"s\" }", "fields.status: is that of one attempt");
+        check("", "attempt_id = { column = \"s\" }", "fields.attempt_id: is that of one attempt");
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         check("[chains]", "sorted = false\ntime_zone = \"America/Mexico_City\"\ndelimiter = \"\\t\"\n[chains]", "");
         check("[chains]", "sorted_by = 1\n[chains]", "unknown field `sorted_by`");
@@ -296,6 +379,8 @@ mod tests {
             "{ constant = \"2019-01-01\" }",
             "every attempt has its own time",
         );
+        let counted = "[counts]\nattempts = \"n\"\nsuccesses = \"ok\"\n[fields]\n";
+        check("[fields]\n        psp_id", &format!("{counted}psp_id"), "chains: has no say where rows count attempts");
         check("card.brand", "payment_id = { column = \"pid\" }\ncard.brand", "chains: payment.payment_id is mapped");
         check("[fields.payment]", "[fields.payment]\nmerchant_id = { constant = \"x\" }", "given twice");
     }
