@@ -16,6 +16,7 @@
 //!      stats task, one per partition: engine::psp::PspBook::merge ─► psp.states, psp.outages
 //!                                                                        ▼
 //!                              runtime::global_table in every instance ─► the next decision
+//!                              runtime::alerts in one instance for each sink ─► Slack, PagerDuty, webhooks
 //! ```
 //!
 //! # Code map, in reading order
@@ -23,9 +24,9 @@
 //! | module | what is there | what never is |
 //! |---|---|---|
 //! | [`domain`] | the records of the topics, and what makes them valid | policy, IO |
-//! | [`engine`] | `observe` and `decide`: results, windows, health, states, ranking | IO, clocks, random numbers, logs |
-//! | [`io`] | ports and their adapters: log (Kafka, embedded), codec, store, topics, history files | decisions |
-//! | [`runtime`] | tasks, threads, commits, restoring, the global table | protocols, policy |
+//! | [`engine`] | `observe` and `decide`: results, windows, health, states, ranking; what is told of them | IO, clocks, random numbers, logs |
+//! | [`io`] | ports and their adapters: log (Kafka, embedded), codec, store, topics, history files, alerts | decisions |
+//! | [`runtime`] | tasks, threads, commits, restoring, the global table, alerts | protocols, policy |
 //! | [`config`] | layers of settings, checked once, passed down | globals |
 //! | [`telemetry`] | every metric's name and meaning; where logs go | decisions about what to count |
 //! | [`api`] | liveness, readiness, metrics over HTTP | state of its own |
@@ -48,6 +49,7 @@
 //!   record and view give the same decision.
 //! - A record that cannot be read, is invalid, or breaks the engine goes to the dead letters of its topic with its bytes, key,
 //!   headers, place and reason, in the same transaction; its partition goes on.
+//! - An alert is told until it is taken, and its offset is committed only then; what may be a repeat says so.
 //! - Money is a whole number of minor units beside its currency. No card number has a field to be in.
 //!
 //! # Where this departs from its first design

@@ -52,6 +52,9 @@ metrics! {
     Counter COMMIT_FAILURES "smartrouter_commit_failures_total" "Transactions that failed or were not settled, and were redone.";
     Counter PANICS "smartrouter_panics_total" "Panics that were caught at a task's edge, by task; a crash report lies in the state directory.";
     Counter REBALANCES "smartrouter_rebalances_total" "Changes of this instance's partitions, by kind (assigned, revoked).";
+    Counter ALERTS "smartrouter_alerts_total" "Deliveries of alerts, by sink and outcome (delivered, refused, retried); refused ones are lost.";
+    Counter ALERTS_KEPT_BACK "smartrouter_alerts_kept_back_total" "Transitions that were not told one by one, by sink and reason (maintenance, age, flapping, unreadable).";
+    Gauge ALERT_WAIT_SECONDS "smartrouter_alert_wait_seconds" "How long the oldest alert of a sink has been waiting; 0 when none is.";
     Gauge PSP_STATE "smartrouter_psp_state" "State of a PSP over all its traffic: 0 up, 1 degraded, 2 recovering, 3 down.";
     Gauge PSP_APPROVAL_RATE "smartrouter_psp_approval_rate" "Approval rate of a PSP over all its traffic, by psp_id and window.";
     Gauge PARTITIONS "smartrouter_partitions" "Partitions of this instance, by state (restoring, running, resting).";

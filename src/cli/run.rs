@@ -5,7 +5,9 @@ use super::{Verdict, WrongUse, signals};
 use anyhow::{Context as _, Result, bail};
 use smartrouter::api::AdminServer;
 use smartrouter::config::EventLog as LogKind;
+use smartrouter::io::log::EventLog;
 use smartrouter::io::log::kafka::KafkaLog;
+use smartrouter::runtime::alerts::{self, Alerts};
 use smartrouter::runtime::status::{Phase, Status};
 use smartrouter::runtime::{Clock, Live, Stop};
 use smartrouter::telemetry;
@@ -25,6 +27,7 @@ pub(super) fn run(context: &Context) -> Result<Verdict> {
         let why = "nobody else can write to it; `run` needs \"kafka\" (`demo` and `replay` use the embedded log)";
         bail!(WrongUse(format!("runtime.log is \"embedded\": {why}")));
     }
+    let lines = alerts::lines(config).context("[alerts] of the configuration")?;
     let metrics = telemetry::install_metrics()?;
     let status = Arc::new(Status::new(STALL_MAX));
     let admin = AdminServer::start(&config.admin.addr, status.clone(), metrics)?;
@@ -42,9 +45,11 @@ pub(super) fn run(context: &Context) -> Result<Verdict> {
     );
     status.set_log_unavailable(Some(format!("connecting to {}", config.kafka.bootstrap_servers)));
     let Some(log) = connect(context, &status, &stop)? else { return Ok(Verdict::Done) };
-    Live { log: Arc::new(log), shared, status, limits, threads: config.runtime.threads, stop }
-        .run()
-        .context("the router stopped")?;
+    let log: Arc<dyn EventLog> = Arc::new(log);
+    let alerts = Alerts::start(&log, &shared, &limits, lines, &stop);
+    let ended = Live { log, shared, status, limits, threads: config.runtime.threads, stop }.run();
+    alerts.join();
+    ended.context("the router stopped")?;
     tracing::info!("stopped: everything that was taken is committed");
     Ok(Verdict::Done)
 }

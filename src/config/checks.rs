@@ -31,6 +31,7 @@ pub(super) fn check(config: &Config, entries: &[Entry]) -> Vec<Problem> {
     let mut checker = Checker { entries, problems: Vec::new() };
     checker.kafka(config);
     checker.runtime(config);
+    checker.alerts(config);
     checker.engine(&config.settings);
     checker.health(&config.settings);
     checker.policy(&config.settings);
@@ -41,14 +42,14 @@ pub(super) fn check(config: &Config, entries: &[Entry]) -> Vec<Problem> {
     checker.problems
 }
 
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     entries: &'a [Entry],
     problems: Vec<Problem>,
 }
 
 impl Checker<'_> {
     /// `says` is (what is wrong, what to do).
-    fn require(&mut self, holds: bool, key: &str, value: impl Debug, says: (&str, &str)) {
+    pub(super) fn require(&mut self, holds: bool, key: &str, value: impl Debug, says: (&str, &str)) {
         if !holds {
             let (wrong, remedy) = (says.0.to_owned(), says.1.to_owned());
             self.problems.push(Problem {
@@ -61,7 +62,7 @@ impl Checker<'_> {
         }
     }
 
-    fn within<T: Copy + PartialOrd + Debug + Display>(&mut self, key: &str, value: T, min: T, max: T) {
+    pub(super) fn within<T: Copy + PartialOrd + Debug + Display>(&mut self, key: &str, value: T, min: T, max: T) {
         let holds = value >= min && value <= max;
         let remedy = format!("give {min} to {max}");
         self.require(holds, key, value, ("is out of range", &remedy));
@@ -361,7 +362,7 @@ impl Checker<'_> {
         self.distinct(key, ids);
     }
 
-    fn distinct<'a>(&mut self, key: &str, names: impl Iterator<Item = &'a str>) {
+    pub(super) fn distinct<'a>(&mut self, key: &str, names: impl Iterator<Item = &'a str>) {
         let mut seen = BTreeSet::new();
         for name in names {
             self.require(seen.insert(name), key, name, ("occurs twice", "keep one of them"));

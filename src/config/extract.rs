@@ -16,6 +16,7 @@ pub(super) fn config(merged: &Merged, problems: &mut Vec<Problem>) -> Option<Con
     let topics = section(merged, "topics", problems);
     let schema_registry = section(merged, "schema_registry", problems);
     let runtime = section(merged, "runtime", problems);
+    let alerts = section(merged, "alerts", problems);
     let admin = section(merged, "admin", problems);
     let telemetry = section(merged, "telemetry", problems);
     let settings = settings(merged, problems);
@@ -24,6 +25,7 @@ pub(super) fn config(merged: &Merged, problems: &mut Vec<Problem>) -> Option<Con
         topics: topics?,
         schema_registry: schema_registry?,
         runtime: runtime?,
+        alerts: alerts?,
         admin: admin?,
         telemetry: telemetry?,
         settings: settings?,

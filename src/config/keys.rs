@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 /// Below this key any name is allowed: they are librdkafka's.
 pub(super) const OPEN_TABLE: &str = "kafka.properties";
 
+const ALERT_SINKS: &str = "alerts.sinks";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A text is taken as it is, whatever it looks like.
@@ -59,8 +61,10 @@ pub(super) fn join(prefix: &str, key: &str) -> String {
 /// Whether the value of a key must not be shown.
 pub(super) fn is_secret(path: &str) -> bool {
     let name = path.strip_prefix("kafka.properties.").unwrap_or(path).to_ascii_lowercase();
-    let telling = ["password", "secret", "token", "credential"];
-    name.starts_with("sasl.") || name.starts_with("ssl.key.") || telling.iter().any(|word| name.contains(word))
+    let telling = ["password", "secret", "token", "credential", "routing_key"];
+    // Who knows the address of a webhook may write to it. A list that is none was meant to be one, addresses and keys included.
+    let of_sinks = name.strip_prefix(ALERT_SINKS).is_some_and(|rest| rest.is_empty() || last(rest) == "url");
+    of_sinks || name.starts_with("sasl.") || name.starts_with("ssl.key.") || telling.iter().any(|word| name.contains(word))
 }
 
 fn collect(dict: &Dict, prefix: &str, kinds: &mut BTreeMap<String, Kind>) {

@@ -10,10 +10,12 @@ mod layers;
 mod problem;
 mod extract;
 mod checks;
+mod alerts;
 mod print;
 #[cfg(test)]
 mod tests;
 
+pub use alerts::{AlertsConfig, SinkConfig, SinkKind};
 pub use print::Format;
 pub use problem::{ConfigError, Problem};
 
@@ -31,6 +33,7 @@ pub struct Config {
     pub topics: TopicsConfig,
     pub schema_registry: SchemaRegistryConfig,
     pub runtime: RuntimeConfig,
+    pub alerts: AlertsConfig,
     pub admin: AdminConfig,
     pub telemetry: TelemetryConfig,
     #[serde(flatten)]

@@ -49,12 +49,14 @@ fn entry(merged: &Merged, key: String, value: &Value) -> Entry {
     Entry { value: masked(&key, value), key, origin }
 }
 
+/// Lists and tables are looked into: their keys are masked one by one.
 fn masked(key: &str, value: &Value) -> serde_json::Value {
-    let is_empty = value.as_str() == Some("");
-    if is_secret(key) && !is_empty {
-        return MASK.into();
+    match value {
+        Value::Dict(_, fields) => fields.iter().map(|(name, inner)| (name.clone(), masked(&join(key, name), inner))).collect(),
+        Value::Array(_, items) => items.iter().map(|item| masked(key, item)).collect(),
+        _ if is_secret(key) && value.as_str() != Some("") => MASK.into(),
+        _ => serde_json::to_value(value).unwrap_or(serde_json::Value::Null),
     }
-    serde_json::to_value(value).unwrap_or(serde_json::Value::Null)
 }
 
 /// A value in one line, masked when secret.

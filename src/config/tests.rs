@@ -150,6 +150,47 @@ fn lists_that_contradict_themselves_are_refused() {
 }
 
 #[test]
+fn alerts_that_could_not_be_sent_are_refused() {
+    let sink = |fields: &str| format!("{TWO_PSPS}[[alerts.sinks]]\n{fields}\n");
+    for (text, needles) in [
+        (sink("kind = 'slck'\nurl = 'https://hush'"), ["alerts.sinks[0].kind", "did you mean slack?"]),
+        (sink("kind = 'slack'"), ["alerts.sinks[0].url", "is missing: a sink of kind slack needs it"]),
+        (sink("kind = 'slack'\nurl = 'hush.example'"), ["alerts.sinks[0].url = \"***\"", "https://"]),
+        (
+            sink("kind = 'slack'\nurl = 'https://hush'\nrouting_key = 'hush'"),
+            ["alerts.sinks[0].routing_key = \"***\"", "of no use"],
+        ),
+        (sink("kind = 'slack'\nurl = 7123"), ["alerts.sinks[0].url", "does not fit"]),
+        (sink("kind = 'pagerduty'"), ["alerts.sinks[0].routing_key", "is missing"]),
+        (sink("kind = 'webhook'\nurl = 'https://hush'"), ["alerts.sinks[0].secret", "is missing"]),
+        (sink("kind = 'log'\nname = 'a.b'"), ["alerts.sinks[0].name = \"a.b\"", "usable name"]),
+        (sink("kind = 'log'\n[[alerts.sinks]]\nkind = 'log'"), ["alerts.sinks = \"log\"", "occurs twice"]),
+        (sink("kind = 'log'\npsps = ['z']"), ["alerts.sinks[0].psps = \"z\"", "does not exist"]),
+        (sink("kind = 'log'\nsegments = ['COLOUR']"), ["alerts.sinks[0].segments", "no kind of segment"]),
+        (sink("kind = 'log'\nseverity_min = 'UNKNOWN'"), ["alerts.sinks[0].severity_min", "INFO, WARNING or CRITICAL"]),
+        ("[alerts]\ngroup_ms = -1\n".to_owned(), ["alerts.group_ms = -1", "give 0 to 600000"]),
+        ("[alerts]\ntimeout_ms = 60000\n".to_owned(), ["alerts.timeout_ms = 60000", "give 100 to 25000"]),
+        (
+            format!(
+                "{TWO_PSPS}[[alerts.maintenance]]\npsp = 'a'\nfrom = '2026-03-01T02:00:00Z'\nto = '2026-03-01T03:00:00+01:00'\n"
+            ),
+            ["alerts.maintenance[0].to", "does not end after it begins"],
+        ),
+        (
+            "[[alerts.maintenance]]\npsp = 'z'\nfrom = '2026-03-01T02:00:00Z'\nto = '2026-03-01T03:00:00Z'\n".to_owned(),
+            ["alerts.maintenance[0].psp = \"z\"", "does not exist"],
+        ),
+    ] {
+        check(&text, &needles);
+        let error = load_text(&text).unwrap_err();
+        assert!(!format!("{error}{error:?}").contains("hush") && !error.to_string().contains("7123"), "{error}");
+    }
+    let env = pairs(&[("SMARTROUTER__ALERTS__SINKS", "[{ kind = 'slack', url = 'https://hush' }")]);
+    let error = Config::load(&LoadOptions { env, ..LoadOptions::default() }).unwrap_err().to_string();
+    assert!(error.contains("alerts.sinks") && !error.contains("hush"), "{error}");
+}
+
+#[test]
 fn all_problems_are_reported_together() {
     refused(
         load_text("[engine]\nx = 1\nlateness_ms = 'a'\n[health]\nvolume_min = 'b'\n"),
@@ -228,6 +269,8 @@ fn a_list_in_a_file_replaces_the_default_list() {
 #[test]
 fn secrets_show_nowhere() {
     let text = "[schema_registry]\nurl = 'http://r:8081'\nusername = 'u'\npassword = 'hush-1'\n\
+                [[alerts.sinks]]\nkind = 'webhook'\nurl = 'http://hush-5'\nsecret = 'hush-6'\n\
+                [[alerts.sinks]]\nkind = 'pagerduty'\nrouting_key = 'hush-7'\nsegments = ['BRAND:VISA']\n\
                 [kafka.properties]\n'sasl.username' = 'hush-2'\n'ssl.key.pem' = 'hush-3'\n'ssl.keystore.password' = 'hush-4'\n'client.id' = 'seen'\n";
     let loaded = load_text(text).unwrap();
     let everything = format!(
@@ -239,7 +282,8 @@ fn secrets_show_nowhere() {
         serde_json::to_string(&loaded.config.schema_registry).unwrap()
     );
     assert!(!everything.contains("hush"), "{everything}");
-    assert!(everything.contains("seen"));
+    assert!(everything.contains("seen") && everything.contains("BRAND:VISA"));
+    assert!(!format!("{:?}", loaded.config.alerts).contains("hush"));
     let error = load_text("[schema_registry]\npassword = 77123\n").unwrap_err().to_string();
     assert!(error.contains("schema_registry.password") && !error.contains("77123"), "{error}");
     let error = load_text("[schema_registry]\npasword = 'hush'\n").unwrap_err().to_string();

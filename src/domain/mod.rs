@@ -7,6 +7,7 @@
 pub mod payment;
 pub mod decision;
 pub mod psp;
+pub mod alert;
 pub mod learning;
 pub mod control;
 pub mod money;

@@ -30,6 +30,7 @@ pub const ROUTING_REQUESTS_DLQ: &str = "routing.requests.dlq";
 pub const PAYMENTS_CHANGELOG: &str = "smartrouter.payments.changelog";
 pub const CUSTOMERS_CHANGELOG: &str = "smartrouter.customers.changelog";
 pub const PSPS_CHANGELOG: &str = "smartrouter.psps.changelog";
+pub const ALERTS_CHANGELOG: &str = "smartrouter.alerts.changelog";
 
 /// The topics whose records come from outside.
 pub const INPUTS: [&str; 3] = [PAYMENT_ATTEMPTS, PAYMENT_OUTCOMES, ROUTING_REQUESTS];
@@ -61,6 +62,7 @@ files! {
     PAYMENTS_CHANGELOG = "smartrouter.payments.changelog",
     CUSTOMERS_CHANGELOG = "smartrouter.customers.changelog",
     PSPS_CHANGELOG = "smartrouter.psps.changelog",
+    ALERTS_CHANGELOG = "smartrouter.alerts.changelog",
 }
 
 /// The name of every topic, without prefix.
