@@ -4,7 +4,7 @@ mod measure;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use measure::bench;
-use measure::workload::{BusyPsp, BusySegment, approvals, with_a_failure};
+use measure::workload::{BusyPsp, BusySegment, ManyPsps, approvals, with_a_failure};
 
 fn windows(criterion: &mut Criterion) {
     let mut busy = BusySegment::of(approvals);
@@ -23,5 +23,24 @@ fn psps(criterion: &mut Criterion) {
     bench(criterion, "psp/merge_into_next_tile", || busy.merge_into_next_tile());
 }
 
-criterion_group!(benches, windows, psps);
+/// Design: 400 PSPs with 50 segments cost no more than a tenth more an event than 4 with 5.
+fn many(criterion: &mut Criterion) {
+    for (psps, segments) in [(4, 5), (400, 50)] {
+        let before = resident_mib();
+        let mut many = ManyPsps::of(psps, segments);
+        println!(
+            "psp/payment_at_{psps}_psps_of_{segments}_segments: {:.0} MiB resident more than before",
+            resident_mib() - before
+        );
+        bench(criterion, &format!("psp/payment_at_{psps}_psps_of_{segments}_segments"), || many.next_payment());
+    }
+}
+
+/// 0 where the operating system does not tell.
+fn resident_mib() -> f64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    pages.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok()).unwrap_or_default() * 4096.0 / 1048576.0
+}
+
+criterion_group!(benches, windows, psps, many);
 criterion_main!(benches);

@@ -13,6 +13,7 @@ cases::cases! { check:
     wrong_use
     history_both_ways
     broker_of_another_shape
+    orders_of_operators
 }
 
 fn check(name: &str) {

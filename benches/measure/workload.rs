@@ -10,7 +10,7 @@ use serde_json::json;
 use smartrouter::config::{Config, LoadOptions};
 use smartrouter::domain::learning::{SegmentTally, StatsDelta, Tally};
 use smartrouter::domain::payment::{PaymentAttempt, PaymentOutcome, RoutingRequest};
-use smartrouter::domain::psp::{Detector, HealthState, PspState, Segment, WindowStats, Windows};
+use smartrouter::domain::psp::{Detector, HealthState, PspState, Segment, SegmentKind, WindowStats, Windows};
 use smartrouter::domain::{EpochMs, PspId};
 use smartrouter::engine::codes::{CodeTable, Verdict};
 use smartrouter::engine::payment::{Event, PaymentState, Rules, observe};
@@ -163,6 +163,58 @@ impl BusyPsp {
     pub(crate) fn merge_into_next_tile(&mut self) -> StatsEffects {
         self.at += TILE_MS;
         self.merge_into_open_tile()
+    }
+}
+
+/// Many PSPs with many segments each, and one payment after the other: of a PSP and of segments that nobody can foresee.
+pub(crate) struct ManyPsps {
+    books: Vec<PspBook>,
+    /// Of each kind so many values.
+    values: Vec<(SegmentKind, usize)>,
+    settings: Settings,
+    at: EpochMs,
+    count: u64,
+}
+
+/// Payments of a tile: a thousand a second.
+const PAYMENTS_PER_TILE: u64 = 10_000;
+
+impl ManyPsps {
+    /// `segments` of each PSP, `ALL` among them; every one with results in some tiles.
+    pub(crate) fn of(psps: usize, segments: usize) -> Self {
+        let kinds = [SegmentKind::Brand, SegmentKind::Currency, SegmentKind::Method, SegmentKind::Merchant];
+        let share = |(place, kind)| (kind, (segments - 1) / kinds.len() + usize::from(place < (segments - 1) % kinds.len()));
+        let books = (0..psps).map(|number| PspBook::new(PspId::new(&format!("psp-{number}")))).collect();
+        let values = kinds.into_iter().enumerate().map(share).collect();
+        let mut many = Self { books, values, settings: settings(), at: START, count: 0 };
+        for _ in 0..30 {
+            many.at += TILE_MS;
+            for (book, value) in (0..psps).flat_map(|book| (0..segments).map(move |value| (book, value))) {
+                many.merge(book, value as u64);
+            }
+        }
+        many
+    }
+
+    pub(crate) fn next_payment(&mut self) -> StatsEffects {
+        self.count += 1;
+        if self.count.is_multiple_of(PAYMENTS_PER_TILE) {
+            self.at += TILE_MS;
+        }
+        // splitmix64
+        let mut word = self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word ^= word >> 31;
+        self.merge(word as usize % self.books.len(), word >> 32)
+    }
+
+    fn merge(&mut self, book: usize, value: u64) -> StatsEffects {
+        let of =
+            |(kind, values): &(SegmentKind, usize)| Segment { kind: *kind, value: format!("{:04}", value as usize % values) };
+        let segments = std::iter::once(Segment::all()).chain(self.values.iter().filter(|(_, values)| *values > 0).map(of));
+        let tally = |segment| SegmentTally { segment, tile_start: self.at, tally: approvals(value as i64 % 64) };
+        let delta = StatsDelta::of_tallies(self.books[book].psp_id().clone(), START, segments.map(tally).collect());
+        self.books[book].merge(&delta, &self.settings.engine, &self.settings.health)
     }
 }
 

@@ -53,6 +53,8 @@ pub struct PspBook {
     clock_dirty: bool,
     /// In the order of segments, in which everything is done: nothing depends on hashing.
     segments: BTreeMap<Segment, SegmentBook>,
+    /// Whether the windows follow `now`, and are watched as configured: all that a merge within a tile need not do again.
+    is_current: bool,
 }
 
 /// The book of a PSP among those of one task; a new one is opened while there are fewer than `psps_max`, and for a PSP of the
@@ -91,7 +93,7 @@ struct Due {
 
 impl PspBook {
     pub fn new(psp_id: PspId) -> Self {
-        Self { psp_id, now: 0, clock_dirty: false, segments: BTreeMap::new() }
+        Self { psp_id, now: 0, clock_dirty: false, segments: BTreeMap::new(), is_current: false }
     }
 
     pub fn psp_id(&self) -> &PspId {
@@ -234,12 +236,16 @@ impl PspBook {
         for book in segments.values_mut() {
             book.windows.restored();
         }
-        Ok(Self { psp_id, now, clock_dirty: false, segments })
+        Ok(Self { psp_id, now, clock_dirty: false, segments, is_current: false })
     }
 
     fn advance(&mut self, to: EpochMs, health: &HealthSettings) {
         let quarter = |at: EpochMs| at.div_euclid(QUARTER_MS);
         let next_quarter = quarter(to) > quarter(self.now);
+        if to <= self.now && self.is_current {
+            return;
+        }
+        self.is_current = true;
         if to > self.now {
             self.now = to;
             self.clock_dirty = true;
