@@ -24,6 +24,7 @@ fn psps(criterion: &mut Criterion) {
 }
 
 /// Design: 400 PSPs with 50 segments cost no more than a tenth more an event than 4 with 5.
+#[allow(clippy::print_stdout, reason = "stdout is where a bench reports")]
 fn many(criterion: &mut Criterion) {
     for (psps, segments) in [(4, 5), (400, 50)] {
         let before = resident_mib();
@@ -39,7 +40,7 @@ fn many(criterion: &mut Criterion) {
 /// 0 where the operating system does not tell.
 fn resident_mib() -> f64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    pages.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok()).unwrap_or_default() * 4096.0 / 1048576.0
+    pages.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok()).unwrap_or_default() * 4096.0 / 1_048_576.0
 }
 
 criterion_group!(benches, windows, psps, many);

@@ -228,6 +228,7 @@ impl Checker<'_> {
         let (policy, retry) = (&settings.policy, &settings.retry);
         self.within("policy.prior_rate", policy.prior_rate, 0.0, 1.0);
         self.within("policy.prior_weight", policy.prior_weight, 0.0, 1_000_000.0);
+        self.within("policy.better_by_errors", policy.better_by_errors, 0.0, 100.0);
         self.within("policy.results_min", policy.results_min, 0, 1_000_000_000);
         let says = ("is no share", "give more than 0, at most 1");
         let is_share = policy.inherited_share_max > 0.0 && policy.inherited_share_max <= 1.0;

@@ -224,10 +224,12 @@ mod tests {
             let cut: Result<Cut, _> = serde_json::from_value(serde_json::json!(text));
             assert_eq!(cut.map(|cut| cut.to_string()).ok().as_deref(), reads.then_some(text), "{text:?}");
         };
-        ["BRAND", "SUB_METHOD", "BRAND+ISSUER_COUNTRY"].iter().for_each(|text| check(text, true));
-        ["ALL", "PAIR", "UNKNOWN", "", "+", "BRAND+", "BRAND+BRAND", "BRAND+CURRENCY+METHOD", "brand"]
-            .iter()
-            .for_each(|text| check(text, false));
+        for text in ["BRAND", "SUB_METHOD", "BRAND+ISSUER_COUNTRY"] {
+            check(text, true);
+        }
+        for text in ["ALL", "PAIR", "UNKNOWN", "", "+", "BRAND+", "BRAND+BRAND", "BRAND+CURRENCY+METHOD", "brand"] {
+            check(text, false);
+        }
     }
 
     #[test]

@@ -164,6 +164,8 @@ pub struct PolicySettings {
     pub prior_rate: f64,
     /// Results that the prior (and each wider window, for the narrower one) counts as: shrinkage for small counts.
     pub prior_weight: f64,
+    /// Standard errors by which a rate has to be higher than that of the static order's first PSP to go before it.
+    pub better_by_errors: f64,
     /// Results in 24 h, over all candidates, below which windowed rates say nothing and the static rules rank.
     pub results_min: i64,
     /// Mixed into the hash that splits traffic: change it to redraw all splits.

@@ -15,9 +15,12 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(super) struct Deltas {
     results: HashMap<Group, Tally>,
-    /// (payments, amount) by the PSP and segment that was out, and the PSP that took them.
-    diverted: BTreeMap<PspId, BTreeMap<(Segment, PspId), (i64, i64)>>,
+    /// By the PSP and segment that was out, and the PSP that took them.
+    diverted: BTreeMap<PspId, BTreeMap<(Segment, PspId), Volume>>,
 }
+
+/// Payments, and their amount in minor units across currencies.
+type Volume = (i64, i64);
 
 /// By segment and start of the tile.
 pub(super) type BySegment = BTreeMap<(Segment, EpochMs), Tally>;

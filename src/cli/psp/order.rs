@@ -109,7 +109,7 @@ fn send(context: &Context, target: &Target, (to, reason, for_ms): (OverrideTo, &
     match (target.execute, seen) {
         (true, true) => screen.say("in force")?,
         (true, false) => {
-            remark("sent; no router has taken it up yet: it is taken up when one runs (`smartrouter psp show` tells)")
+            remark("sent; no router has taken it up yet: it is taken up when one runs (`smartrouter psp show` tells)");
         }
         (false, _) => {}
     }

@@ -230,6 +230,7 @@ pub(super) fn settings() -> Settings {
             ranking: Ranking::WindowedRate,
             prior_rate: 0.8,
             prior_weight: 100.0,
+            better_by_errors: 0.0,
             results_min: 200,
             salt: "salt".into(),
             inherited_share_max: 1.0,

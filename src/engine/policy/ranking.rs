@@ -114,13 +114,40 @@ fn by_rate(router: &Router, input: &DecideInput<'_>, pool: &Pool, estimates: &BT
         let by_position = || position(&a.psp).cmp(&position(&b.psp));
         rate(b).total_cmp(&rate(a)).then_with(by_position).then_with(|| a.psp.cmp(&b.psp))
     });
+    let home = candidates.iter().copied().min_by_key(|candidate| position(&candidate.psp));
+    let stays = home.is_some_and(|home| {
+        let better = candidates.iter().find(|it| it.psp == home.psp || is_better(router, (it, rate(it)), (home, rate(home))));
+        let first = better.map(|it| it.psp.clone());
+        candidates.sort_by_key(|it| Some(&it.psp) != first.as_ref());
+        first.as_ref() == Some(&home.psp) && candidates.iter().any(|it| rate(it) > rate(home))
+    });
     let order: Vec<PspId> = candidates.iter().map(|candidate| candidate.psp.clone()).collect();
     let mut ranked = Ranked::new(Lottery::certain(order), DecidedBy::WindowedRate);
-    for candidate in candidates {
+    for candidate in &candidates {
         ranked.note(&candidate.psp, Some(evidence(rate(candidate), candidate.standing.all())));
+    }
+    if let Some(home) = home.filter(|_| stays) {
+        let errors = router.policy.better_by_errors;
+        ranked.note(&home.psp, Some(format!("first of the static order: no other's rate is higher by {errors} standard errors")));
     }
     ranked
 }
+
+/// Whether a rate is higher than that of the static order's first PSP beyond what chance does: most differences between PSPs that are well
+/// are chance, and following them moves traffic for nothing. One that is DEGRADED has no such advantage.
+fn is_better(router: &Router, (candidate, rate): (&Candidate, f64), (home, home_rate): (&Candidate, f64)) -> bool {
+    let errors = if home.standing.health() == HealthState::Degraded { 0.0 } else { router.policy.better_by_errors };
+    let error = |candidate: &Candidate, rate: f64| {
+        let narrowest = narrowing(&candidate.standing).last().map_or(0, |state| state.windows.last_1h.attempts);
+        let results = narrowest.max(0) as f64 + router.policy.prior_weight;
+        let rate = rate.clamp(RATE_BOUNDS.0, RATE_BOUNDS.1);
+        (rate * (1.0 - rate) / results.max(1.0)).sqrt()
+    };
+    rate - errors * error(candidate, rate).hypot(error(home, home_rate)) > home_rate
+}
+
+/// Few results all alike tell less than their spread says.
+const RATE_BOUNDS: (f64, f64) = (0.02, 0.98);
 
 fn evidence(rate: f64, all: Option<&PspState>) -> String {
     let Some(windows) = all.map(|state| &state.windows) else {
@@ -230,11 +257,16 @@ fn estimate(router: &Router, standing: &Standing) -> f64 {
         let results = window.attempts.saturating_sub(window.timeouts).saturating_sub(window.errors).max(0) as f64;
         if results + weight <= 0.0 { before } else { (window.approvals as f64 + weight * before) / (results + weight) }
     };
-    let mut states: Vec<&PspState> = standing.known.iter().map(AsRef::as_ref).collect();
-    states
-        .sort_by_key(|state| (state.segment != Segment::all(), Reverse(state.windows.last_24h.attempts), state.segment.clone()));
-    let rate = states
+    let rate = narrowing(standing)
         .iter()
         .fold(router.policy.prior_rate, |before, state| shrink(shrink(before, &state.windows.last_24h), &state.windows.last_1h));
     (rate * (1.0 - standing.technical_share(weight))).clamp(0.0, 1.0)
+}
+
+/// What is known of a PSP for a payment: all traffic first, then segment by segment, the one with the fewest results last.
+fn narrowing(standing: &Standing) -> Vec<&PspState> {
+    let mut states: Vec<&PspState> = standing.known.iter().map(AsRef::as_ref).collect();
+    states
+        .sort_by_key(|state| (state.segment != Segment::all(), Reverse(state.windows.last_24h.attempts), state.segment.clone()));
+    states
 }

@@ -206,6 +206,30 @@ fn windowed_rates_shrink_towards_what_is_known_more_broadly() {
 }
 
 #[test]
+fn the_static_order_is_left_for_what_is_no_chance() {
+    // gamma is first of the merchant's order; 100 results of the last hour each, weight 100: standard errors of 2.5 % to 2.8 %.
+    let rated = |psp: &str, approvals, health| {
+        let mut state = state(psp, Segment::all(), health, (100, 80));
+        state.windows.last_1h = WindowStats { attempts: 100, approvals, ..WindowStats::default() };
+        state
+    };
+    let case = |gamma, beta, health| {
+        usual()
+            .settings(|s| s.policy.better_by_errors = 2.0)
+            .state(rated("gamma", gamma, health))
+            .state(rated("beta", beta, Up))
+            .state(rated("alpha", 70, Up))
+    };
+    check(&case(80, 88, Up), &format!("WINDOWED_RATE gamma beta alpha {OTHERS}"));
+    check_reasons(&case(80, 88, Up), 0, &["first of the static order: no other's rate is higher by 2 standard errors"]);
+    check(&case(70, 99, Up), &format!("WINDOWED_RATE beta gamma alpha {OTHERS}"));
+    check(&case(80, 88, Degraded), &format!("WINDOWED_RATE beta gamma alpha {OTHERS}"));
+    // Nobody is better: there is nothing to tell.
+    let decision = case(90, 80, Up).decide().decision;
+    assert!(decision.ranked[0].reasons.iter().all(|reason| !reason.contains("static order")), "{decision:?}");
+}
+
+#[test]
 fn static_rules_rank_when_told_to_or_when_rates_know_too_little() {
     let few = |case: Case| case.settings(|s| s.policy.results_min = 301);
     let why = "300 results in 24 h are fewer than policy.results_min = 301";

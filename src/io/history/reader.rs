@@ -419,7 +419,9 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), 7, "each attempt is a payment of its own");
-        assert_eq!(read(&[text], &mapping), rows, "the same file reads the same");
+        let events =
+            |rows: Vec<HistoryRow>| rows.into_iter().filter(|row| matches!(row, HistoryRow::Events(_))).collect::<Vec<_>>();
+        assert_eq!(events(read(&[text], &mapping)), events(rows), "the same file reads the same");
     }
 
     #[test]
