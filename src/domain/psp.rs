@@ -156,7 +156,7 @@ pub struct Manual {
     pub by: String,
     /// When it lapses, in event time; None: when it is taken back.
     #[serde(default)]
-    pub until: Option<EpochMs>,
+    pub lapses_at: Option<EpochMs>,
 }
 
 /// An operator's order on its way to the segment.

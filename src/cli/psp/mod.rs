@@ -154,7 +154,7 @@ fn explanation(state: &PspState, outages: &[PspOutage], health: &HealthSettings)
         if entered.is_some_and(|outage| outage.cause == OutageCause::Manual && !outage.summary.is_empty()) {
             return why;
         }
-        let until = manual.until.map_or_else(|| "`smartrouter psp auto`".to_owned(), |until| time(&until.into()));
+        let until = manual.lapses_at.map_or_else(|| "`smartrouter psp auto`".to_owned(), |until| time(&until.into()));
         let (by, reason) = (one_line(&manual.by), one_line(&manual.reason));
         return format!("{why} {} by order of {by}, until {until}: {reason}", manual.to);
     }

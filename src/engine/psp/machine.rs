@@ -174,13 +174,13 @@ impl Machine {
             OverrideTo::Up => Up,
             OverrideTo::Down => Down,
         };
-        let until = order.for_ms.map(|for_ms| now.saturating_add(for_ms));
-        self.manual = Some(Manual { to, reason: order.reason.clone(), by: order.by.clone(), until });
+        let lapses_at = order.for_ms.map(|for_ms| now.saturating_add(for_ms));
+        self.manual = Some(Manual { to, reason: order.reason.clone(), by: order.by.clone(), lapses_at });
     }
 
     /// Ends an order whose time is over; true when there was one.
     pub(super) fn lapse(&mut self, now: EpochMs) -> bool {
-        self.manual.take_if(|manual| manual.until.is_some_and(|until| until <= now)).is_some()
+        self.manual.take_if(|manual| manual.lapses_at.is_some_and(|until| until <= now)).is_some()
     }
 
     /// Takes note of payments that went elsewhere; true when there is an outage that they belong to.

@@ -20,7 +20,8 @@ pub(super) fn of(
     let what = format!("{} is {}", outage.psp_id, outage.to);
     let (traffic, at) = (part(&outage.segment), clock(outage.at));
     if let (OutageCause::Manual, Some(manual)) = (outage.cause, manual) {
-        let until = manual.until.map_or_else(|| "until that is taken back".to_owned(), |until| format!("until {}", clock(until)));
+        let until =
+            manual.lapses_at.map_or_else(|| "until that is taken back".to_owned(), |until| format!("until {}", clock(until)));
         let reason = manual.reason.trim_end_matches('.');
         return format!("{what} for {traffic} since {at}, by order of {} {until}: {reason}.{}", manual.by, diverted(outage));
     }
