@@ -69,6 +69,7 @@ def segments(attempt):
     payment = attempt["payment"]
     named = {"BRAND": payment["card"]["brand"], "CURRENCY": payment["currency"], "METHOD": payment["method"], "SUB_METHOD": payment["sub_method"],
              "ISSUER_COUNTRY": payment["card"]["issuer_country"], "MERCHANT": payment["merchant_id"]}
+    named["PAIR"] = "+".join((named["BRAND"], named["ISSUER_COUNTRY"])) if named["BRAND"] and named["ISSUER_COUNTRY"] else None
     yield from ((kind, value) for kind, value in named.items() if value)
 
 

@@ -26,6 +26,9 @@ SETTINGS = f"""
 attempt_deadline_ms = {DEADLINE_MS}
 outcome_wait_ms = {OUTCOME_WAIT_MS}
 lateness_ms = {LATENESS_MS}
+attempt_overdue_ms = {DEADLINE_MS // 2}
+# From the first result on: which results count must not depend on when there were enough.
+pair_results_min = 0
 
 [health]
 publish_interval_ms = 200
