@@ -132,13 +132,13 @@ impl PspBook {
                 book.divert(diverted);
             }
         }
-        StatsEffects { transitions: self.evaluate(moved, health), late_results }
+        StatsEffects { transitions: self.evaluate((!moved).then_some(delta), health), late_results }
     }
 
     /// Moves time on and judges all segments.
     pub fn tick(&mut self, at: EpochMs, health: &HealthSettings) -> StatsEffects {
         self.advance(at, health);
-        StatsEffects { transitions: self.evaluate(true, health), late_results: 0 }
+        StatsEffects { transitions: self.evaluate(None, health), late_results: 0 }
     }
 
     /// Segments whose state differs from what was published of them, in order.
@@ -297,17 +297,29 @@ impl PspBook {
         self.segments.get(&Segment::all()).map_or(0, |all| all.windows.last_24h().attempts)
     }
 
-    /// Judges the segments that the merged delta concerns, or all of them.
-    fn evaluate(&mut self, all: bool, health: &HealthSettings) -> Vec<PspOutage> {
+    /// Judges the segments that a merged delta concerns, or all of them.
+    fn evaluate(&mut self, merged: Option<&StatsDelta>, health: &HealthSettings) -> Vec<PspOutage> {
         let mut due = Vec::new();
-        for (segment, book) in &mut self.segments {
-            if let Some((step, reading)) = book.due(all, self.now, health) {
+        let mut judge = |segment: &Segment, book: &mut SegmentBook, now: EpochMs| {
+            if let Some((step, reading)) = book.due(merged.is_none(), now, health) {
                 due.push(Due { segment: segment.clone(), step, reading });
+            }
+        };
+        match merged {
+            None => self.segments.iter_mut().for_each(|(segment, book)| judge(segment, book, self.now)),
+            Some(delta) => {
+                let counted = delta.tallies.iter().map(|tally| &tally.segment);
+                for segment in counted.chain(delta.overrides.iter().map(|order| &order.segment)) {
+                    if let Some(book) = self.segments.get_mut(segment) {
+                        judge(segment, book, self.now);
+                    }
+                }
             }
         }
         if due.is_empty() {
             return Vec::new();
         }
+        due.sort_by(|a, b| a.segment.cmp(&b.segment));
         let mut transitions = Vec::new();
         let mut restored = false;
         for Due { segment, step, reading } in self.attributed(due, health) {
