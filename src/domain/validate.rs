@@ -117,6 +117,9 @@ impl Validate for StatsDelta {
             id("diverted.to", entry.to.as_str())?;
             number("diverted.payments", entry.payments, 0, COUNT_MAX, "must be a count of 0 to 10^9")?;
         }
+        if !self.overrides.is_empty() {
+            time("watermark", self.watermark)?;
+        }
         for order in &self.overrides {
             text("overrides.segment.value", &order.segment.value, TEXT_BYTES_MAX)?;
             text("overrides.reason", &order.reason, TEXT_BYTES_MAX)?;

@@ -134,9 +134,10 @@ fn by_rate(router: &Router, input: &DecideInput<'_>, pool: &Pool, estimates: &BT
 }
 
 /// Whether a rate is higher than that of the static order's first PSP beyond what chance does: most differences between PSPs that are well
-/// are chance, and following them moves traffic for nothing. One that is DEGRADED has no such advantage.
+/// are chance, and following them moves traffic for nothing. One that is DEGRADED has no such advantage over one that is not.
 fn is_better(router: &Router, (candidate, rate): (&Candidate, f64), (home, home_rate): (&Candidate, f64)) -> bool {
-    let errors = if home.standing.health() == HealthState::Degraded { 0.0 } else { router.policy.better_by_errors };
+    let is_degraded = |it: &Candidate| it.standing.health() == HealthState::Degraded;
+    let errors = if is_degraded(home) && !is_degraded(candidate) { 0.0 } else { router.policy.better_by_errors };
     let error = |candidate: &Candidate, rate: f64| {
         let narrowest = narrowing(&candidate.standing).last().map_or(0, |state| state.windows.last_1h.attempts);
         let results = narrowest.max(0) as f64 + router.policy.prior_weight;

@@ -110,7 +110,8 @@ impl PspBook {
         debug_assert_eq!(delta.psp_id, self.psp_id, "deltas are routed to the book of their PSP");
         let newest = delta.tallies.iter().map(|tally| tally.tile_start).max();
         // A PSP that nothing is known of has no time of its own yet: an order brings it.
-        let newest = newest.unwrap_or(if self.now == 0 { delta.watermark } else { self.now });
+        let is_first_order = self.now == 0 && !delta.overrides.is_empty();
+        let newest = newest.unwrap_or(if is_first_order { delta.watermark } else { self.now });
         let moved = newest.div_euclid(TILE_MS) > self.now.div_euclid(TILE_MS);
         self.advance(newest, health);
         let mut late_results = 0;

@@ -6,7 +6,7 @@ use super::draw::Draw;
 use smartrouter::config::{Config, LoadOptions};
 use smartrouter::domain::control::{ControlExperiment, ControlModel, ControlRule};
 use smartrouter::domain::decision::RoutingDecision;
-use smartrouter::domain::learning::{Feedback, Prediction, SegmentTally, StatsDelta, StatsProfile};
+use smartrouter::domain::learning::{Feedback, Prediction, SegmentTally, StatsDelta, StatsProfile, Tally};
 use smartrouter::domain::payment::{PaymentAttempt, PaymentOutcome, RoutingRequest};
 use smartrouter::domain::psp::{PspOutage, PspState};
 use smartrouter::domain::{PspId, Validate};
@@ -120,7 +120,7 @@ impl Shared {
         bytes
     }
 
-    /// The event, the same again, and then silence until everything is due. Counted at most once, told exactly once.
+    /// The event, the same again, and then silence until everything is due. Counted and told exactly once.
     fn through_the_engine(&self, payment_id: &str, event: Event<'_>, at: i64) {
         let rules = Rules { settings: &self.settings.engine, codes: &self.codes };
         let mut state = PaymentState::default();
@@ -133,9 +133,12 @@ impl Shared {
             turns += 1;
             assert!(turns < 10, "timers without an end: {state:?}");
         }
-        let results: usize = all.iter().map(|effects| effects.results.len()).sum();
+        let sum =
+            |of: fn(&Tally) -> i64| all.iter().flat_map(|effects| &effects.results).map(|result| of(&result.tally)).sum::<i64>();
+        let (results, overdue, late) = (sum(|it| it.attempts), sum(|it| it.overdue), sum(|it| it.late));
         let feedback: usize = all.iter().map(|effects| effects.feedback.len()).sum();
         assert_eq!((results, feedback), (1, 1), "{all:?}");
+        assert!(overdue == late && overdue <= 1, "what is overdue is so once, and its result says so: {all:?}");
         for effects in &all {
             self.count(effects, at);
         }
