@@ -57,6 +57,8 @@
 //! - The embedded log and the state store are two databases under one commit protocol, the one that Kafka needs, instead of one
 //!   shared write batch: one way to commit and one way to recover, tested by both adapters.
 //! - `stats.deltas` is keyed by PSP, not by segment: all segments of a PSP meet in one task, which has to weigh them together.
+//! - An operator's order (`psp down|up|auto`) is a record of `stats.deltas`: it reaches the one task that keeps the PSP, exactly once and in
+//!   order with the counts.
 //! - Deltas leave with the commit of the results that they count instead of every 100 ms: nothing pre-aggregated is ever only in
 //!   memory, so there is nothing to lose.
 //! - On Kafka a member is three clients (membership, fetching, two transactional producers in turn), so that nothing is delivered
