@@ -76,14 +76,19 @@ impl StatsTask {
 
     fn merge(&mut self, shared: &Shared, delta: &StatsDelta, now_ms: i64) -> Result<(), TaskError> {
         let newest = delta.tallies.iter().map(|tally| tally.tile_start).max();
-        let at = newest.max(self.reached.map(|(at, _)| at)).unwrap_or_default();
-        self.reached = Some((at, now_ms));
+        let at = newest.max(self.reached.map(|(at, _)| at));
+        self.reached = at.map(|at| (at, now_ms));
         let settings = &shared.settings;
         let Some(book) = admit(&mut self.books, &delta.psp_id, settings.engine.psps_max, &settings.psps) else {
             self.leave_out(shared, delta);
             return Ok(());
         };
+        // An order on a PSP without events of its own comes at the time of its neighbours, if any of them has one.
+        if let Some(at) = at.filter(|_| book.now() == 0 && !delta.overrides.is_empty()) {
+            book.tick(at, &settings.health);
+        }
         let effects = book.merge(delta, &settings.engine, &settings.health);
+        self.reached = self.reached.or(Some((book.now(), now_ms)));
         self.take(shared, &delta.psp_id, effects)
     }
 

@@ -274,6 +274,10 @@ def orders_of_operators(router):
     """A PSP is taken out by hand, stays out over a kill, and is put back by hand; the next decisions and the transitions say so."""
     sent = Payments(router)
     process = router.start()
+    # Before anything has happened: it is in force, and lapses by itself.
+    assert router.json("psp", "down", "amex", "--reason", "a moment", "--for", "3s", "--execute")["in_force"]
+    held = lambda: [row["manual"] for row in router.json("psp", "list") if row["psp_id"] == "amex"]
+    router.until(lambda: held() == [None], "the order on amex has lapsed", process)
     sent.traffic(60)
     down = ["psp", "down", "elavon", "--reason", "maintenance", "--by", "ana"]
     plan = router.json(*down)
@@ -296,7 +300,8 @@ def orders_of_operators(router):
     # What went elsewhere is told once the attempts are counted.
     all_counted(router, sent)
     assert router.json("psp", "up", "elavon", "--reason", "done", "--for", "1h", "--execute")["in_force"]
-    told = [record for _, record in router.read("psp.outages", lambda records: len(records) >= 2)]
+    of_elavon = lambda records: [record for _, record in records if record["psp_id"] == "elavon"]
+    told = of_elavon(router.read("psp.outages", lambda records: len(of_elavon(records)) >= 2))
     assert [(record["from"], record["to"], record["cause"]) for record in told] == [("UP", "DOWN", "MANUAL"), ("DOWN", "UP", "MANUAL")], told
     assert len({record["outage_id"] for record in told}) == 1, told
     went = {entry["psp_id"]: entry["payments"] for entry in told[1]["diverted"]}
