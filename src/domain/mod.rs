@@ -15,12 +15,18 @@ mod validate;
 
 pub use validate::{InvalidRecord, Validate, written_at};
 
+use chrono::DateTime;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type EpochMs = i64;
+
+/// `2026-01-05 19:00:20 UTC`: a time for people; the bare number where it is none.
+pub fn utc_text(at: EpochMs) -> String {
+    DateTime::from_timestamp_millis(at).map_or_else(|| at.to_string(), |at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
 
 /// The id of a PSP as the merchant's configuration spells it, such as `worldpay`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -75,35 +75,39 @@ fn unknown(psp_id: &str) -> anyhow::Error {
 }
 
 pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
-    match command {
-        Command::Down(order) => return order::force(context, order, OverrideTo::Down),
-        Command::Up(order) => return order::force(context, order, OverrideTo::Up),
-        Command::Auto(target) => return order::release(context, target),
-        Command::List { .. } | Command::Show { .. } | Command::History { .. } => {}
-    }
     let (log, codec) = (context.log()?, context.codec()?);
-    let mut states = states(log.as_ref(), &codec, context.topic(topics::PSP_STATES))?;
+    let states = || states(log.as_ref(), &codec, context.topic(topics::PSP_STATES));
     match command {
         Command::List { segments } => {
+            let mut states = states()?;
             states.retain(|state| *segments || state.segment.kind == SegmentKind::All);
             context.screen().rows(COLUMNS, &states, "no PSP has had any traffic yet")?;
         }
         Command::Show { psp_id } => {
+            let mut states = states()?;
             states.retain(|state| state.psp_id.as_str() == psp_id);
             if states.is_empty() {
                 return Err(unknown(psp_id));
             }
             let outages = outages(log.as_ref(), &codec, context.topic(topics::PSP_OUTAGES))?;
-            let courses = courses(log.as_ref(), &codec, context.topic(topics::PSP_STATES), psp_id)?;
             context.screen().rows(COLUMNS, &states, "")?;
-            for state in states.iter().filter(|state| state.state != HealthState::Up || state.manual.is_some()) {
+            states.retain(|state| state.state != HealthState::Up || state.manual.is_some());
+            // What has nothing to explain needs no second reading of the topic.
+            let courses = if states.is_empty() {
+                BTreeMap::new()
+            } else {
+                courses(log.as_ref(), &codec, context.topic(topics::PSP_STATES), psp_id)?
+            };
+            for state in &states {
                 context.screen().say(explanation(state, &outages, &context.config().settings.health))?;
                 let course = courses.get(&state.segment).and_then(|records| spark::course(records));
                 course.map_or(Ok(()), |course| context.screen().say(course))?;
             }
         }
         Command::History { psp_id, last } => {
-            if let Some(psp_id) = psp_id.as_deref().filter(|psp_id| states.iter().all(|state| state.psp_id.as_str() != *psp_id)) {
+            if let Some(psp_id) = psp_id
+                && states()?.iter().all(|state| state.psp_id.as_str() != psp_id)
+            {
                 return Err(unknown(psp_id));
             }
             let mut outages = outages(log.as_ref(), &codec, context.topic(topics::PSP_OUTAGES))?;
@@ -111,7 +115,9 @@ pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
             let newest = &outages[outages.len().saturating_sub(usize::from(*last))..];
             context.screen().rows(HISTORY, newest, "no PSP has changed its state yet")?;
         }
-        Command::Down(_) | Command::Up(_) | Command::Auto(_) => {}
+        Command::Down(order) => return order::force(context, (log.as_ref(), &codec), order, OverrideTo::Down),
+        Command::Up(order) => return order::force(context, (log.as_ref(), &codec), order, OverrideTo::Up),
+        Command::Auto(target) => return order::release(context, (log.as_ref(), &codec), target),
     }
     Ok(Verdict::Done)
 }

@@ -67,21 +67,29 @@ fn milliseconds(text: &str) -> Result<i64, String> {
     number.checked_mul(unit_ms).ok_or_else(wrong)
 }
 
-pub(super) fn force(context: &Context, order: &Order, to: OverrideTo) -> Result<Verdict> {
+/// Where orders go, and how they are written.
+type Way<'a> = (&'a dyn EventLog, &'a Codec);
+
+pub(super) fn force(context: &Context, way: Way<'_>, order: &Order, to: OverrideTo) -> Result<Verdict> {
     if order.reason.trim().is_empty() {
         bail!(WrongUse("--reason is empty: say why, for those who see the alert".to_owned()));
     }
-    send(context, &order.target, (to, &order.reason, order.for_ms))
+    send(context, way, &order.target, (to, &order.reason, order.for_ms))
 }
 
-pub(super) fn release(context: &Context, target: &Target) -> Result<Verdict> {
-    send(context, target, (OverrideTo::Auto, "", None))
+pub(super) fn release(context: &Context, way: Way<'_>, target: &Target) -> Result<Verdict> {
+    send(context, way, target, (OverrideTo::Auto, "", None))
 }
 
-fn send(context: &Context, target: &Target, (to, reason, for_ms): (OverrideTo, &str, Option<i64>)) -> Result<Verdict> {
-    let (log, codec, screen) = (context.log()?, context.codec()?, context.screen());
+fn send(
+    context: &Context,
+    (log, codec): Way<'_>,
+    target: &Target,
+    (to, reason, for_ms): (OverrideTo, &str, Option<i64>),
+) -> Result<Verdict> {
+    let screen = context.screen();
     let psp_id = PspId::new(&target.psp_id);
-    let mut known = states(log.as_ref(), &codec, context.topic(topics::PSP_STATES))?;
+    let mut known = states(log, codec, context.topic(topics::PSP_STATES))?;
     known.retain(|state| state.psp_id == psp_id);
     if known.is_empty() && context.config().settings.psps.iter().all(|psp| psp.id != psp_id) {
         return Err(super::unknown(&target.psp_id));
@@ -100,8 +108,8 @@ fn send(context: &Context, target: &Target, (to, reason, for_ms): (OverrideTo, &
         delta.validate().map_err(|wrong| WrongUse(wrong.to_string()))?;
         let mut value = Vec::new();
         codec.encode(&delta, &mut value).context("the order cannot be written")?;
-        append(context, log.as_ref(), (&psp_id, Bytes::from(value)))?;
-        is_seen(context, (log.as_ref(), &codec), (&psp_id, &order))?
+        append(context, log, (&psp_id, Bytes::from(value)))?;
+        is_seen(context, (log, codec), (&psp_id, &order))?
     } else {
         remark("nothing was sent: this is the plan; --execute carries it out");
         false
@@ -148,7 +156,7 @@ fn append(context: &Context, log: &dyn EventLog, (psp_id, value): (&PspId, Bytes
 }
 
 /// Whether the published state says so, soon.
-fn is_seen(context: &Context, (log, codec): (&dyn EventLog, &Codec), (psp_id, order): (&PspId, &Override)) -> Result<bool> {
+fn is_seen(context: &Context, (log, codec): Way<'_>, (psp_id, order): (&PspId, &Override)) -> Result<bool> {
     let begun = Instant::now();
     let says_so = |state: &PspState| match (order.to, &state.manual) {
         (OverrideTo::Up, Some(manual)) => manual.to == HealthState::Up && manual.reason == order.reason,

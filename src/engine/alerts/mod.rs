@@ -11,7 +11,7 @@
 mod rules;
 mod words;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use rules::{AlertRules, Maintenance, SegmentFilter, Style};
 

@@ -31,7 +31,7 @@ fn outage(psp: &str, (from, to): (HealthState, HealthState), minute: i64) -> Psp
     }
 }
 
-fn rules() -> AlertRules {
+pub(crate) fn rules() -> AlertRules {
     AlertRules {
         style: Style::Grouped,
         severity_min: Severity::Warning,

@@ -3,8 +3,7 @@
 use super::AlertRules;
 use crate::domain::alert::{Change, ChangeKind};
 use crate::domain::psp::{HealthState, OutageCause, PspOutage, PspState, Segment, SegmentKind};
-use crate::domain::{EpochMs, PspId};
-use chrono::DateTime;
+use crate::domain::{EpochMs, PspId, utc_text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -31,7 +30,7 @@ fn said(outage: &PspOutage, rules: &AlertRules) -> String {
     if !outage.summary.is_empty() {
         return outage.summary.clone();
     }
-    let step = format!("{}: {} to {} at {}.", subject(outage, rules), outage.from, outage.to, time(outage.at));
+    let step = format!("{}: {} to {} at {}.", subject(outage, rules), outage.from, outage.to, utc_text(outage.at));
     let evidence = &outage.evidence;
     if matches!(outage.to, HealthState::Up | HealthState::Recovering) || evidence.n == 0 {
         return step;
@@ -40,7 +39,7 @@ fn said(outage: &PspOutage, rules: &AlertRules) -> String {
     format!(
         "{step} {} since {}: {} of {} failed{codes}. At risk: {} payments.",
         cause(outage.cause),
-        time(outage.first_evidence_at),
+        utc_text(outage.first_evidence_at),
         evidence.failures,
         evidence.n,
         outage.payments_at_risk
@@ -125,10 +124,6 @@ pub(super) fn common_cause<'a>(
         _ => format!("the trouble is with {segment}, wherever it is sent"),
     };
     Some(plain(&format!("At all PSPs with traffic at once ({}), so hardly any one PSP's fault: {whose}.", psps.join(", "))))
-}
-
-fn time(at: EpochMs) -> String {
-    DateTime::from_timestamp_millis(at).map_or_else(|| at.to_string(), |at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 fn lasting(ms: i64) -> String {

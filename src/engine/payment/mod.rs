@@ -172,14 +172,8 @@ fn on_tick(rules: Rules<'_>, state: &mut PaymentState, payment_id: &str, at: Epo
             });
         }
         if attempt.counted != Counted::Yes && attempt.deadline_at <= at {
-            let tally = Tally { late: late(attempt), ..silence_tally(attempt) };
-            attempt.counted = Counted::Yes;
-            effects.results.push(CountedResult {
-                psp_id: attempt.psp_id.clone(),
-                at: attempt.deadline_at,
-                segments: std::mem::take(&mut attempt.segments),
-                tally,
-            });
+            let (at, tally) = (attempt.deadline_at, silence_tally(attempt));
+            effects.results.push(count(attempt, at, tally));
         }
         if attempt.counted == Counted::Yes && attempt.gives_up_at(rules.settings) <= at {
             let occurred_at = attempt.gives_up_at(rules.settings);
@@ -229,14 +223,7 @@ fn settle(rules: Rules<'_>, attempt: &mut AttemptState, outcome: &PaymentOutcome
     let timed_out = attempt.counted == Counted::Yes;
     if !timed_out {
         let tally = outcome_tally(rules.codes.verdict(outcome), attempt.amount_minor, outcome);
-        let tally = Tally { late: late(attempt), ..tally };
-        attempt.counted = Counted::Yes;
-        effects.results.push(CountedResult {
-            psp_id: attempt.psp_id.clone(),
-            at: outcome.occurred_at,
-            segments: std::mem::take(&mut attempt.segments),
-            tally,
-        });
+        effects.results.push(count(attempt, outcome.occurred_at, tally));
     }
     attempt.result = Some(AttemptResult {
         status: outcome.status,
@@ -297,9 +284,15 @@ fn outcome_tally(verdict: Verdict, amount_minor: i64, outcome: &PaymentOutcome) 
     tally
 }
 
-/// Whether an attempt was overdue before its result came, as a count.
-fn late(attempt: &AttemptState) -> i64 {
-    i64::from(attempt.counted == Counted::Overdue)
+/// Counts an attempt's result; it tells whether the attempt was overdue before.
+fn count(attempt: &mut AttemptState, at: EpochMs, tally: Tally) -> CountedResult {
+    let was = std::mem::replace(&mut attempt.counted, Counted::Yes);
+    CountedResult {
+        psp_id: attempt.psp_id.clone(),
+        at,
+        segments: std::mem::take(&mut attempt.segments),
+        tally: Tally { late: i64::from(was == Counted::Overdue), ..tally },
+    }
 }
 
 /// Silence has no latency of its own: it would only say what the deadline is.

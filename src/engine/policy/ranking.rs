@@ -114,21 +114,21 @@ fn by_rate(router: &Router, input: &DecideInput<'_>, pool: &Pool, estimates: &BT
         let by_position = || position(&a.psp).cmp(&position(&b.psp));
         rate(b).total_cmp(&rate(a)).then_with(by_position).then_with(|| a.psp.cmp(&b.psp))
     });
-    let home = candidates.iter().copied().min_by_key(|candidate| position(&candidate.psp));
-    let stays = home.is_some_and(|home| {
-        let better = candidates.iter().find(|it| it.psp == home.psp || is_better(router, (it, rate(it)), (home, rate(home))));
-        let first = better.map(|it| it.psp.clone());
-        candidates.sort_by_key(|it| Some(&it.psp) != first.as_ref());
-        first.as_ref() == Some(&home.psp) && candidates.iter().any(|it| rate(it) > rate(home))
-    });
+    let mut stays = None;
+    if let Some(home) = candidates.iter().copied().min_by_key(|candidate| position(&candidate.psp)) {
+        let better = candidates.iter().copied().find(|it| is_better(router, (it, rate(it)), (home, rate(home))));
+        let first = better.unwrap_or(home);
+        stays = (better.is_none() && candidates.iter().any(|it| rate(it) > rate(home))).then_some(&home.psp);
+        candidates.sort_by_key(|it| it.psp != first.psp);
+    }
     let order: Vec<PspId> = candidates.iter().map(|candidate| candidate.psp.clone()).collect();
     let mut ranked = Ranked::new(Lottery::certain(order), DecidedBy::WindowedRate);
     for candidate in &candidates {
         ranked.note(&candidate.psp, Some(evidence(rate(candidate), candidate.standing.all())));
     }
-    if let Some(home) = home.filter(|_| stays) {
+    if let Some(home) = stays {
         let errors = router.policy.better_by_errors;
-        ranked.note(&home.psp, Some(format!("first of the static order: no other's rate is higher by {errors} standard errors")));
+        ranked.note(home, Some(format!("first of the static order: no other's rate is higher by {errors} standard errors")));
     }
     ranked
 }
@@ -144,7 +144,8 @@ fn is_better(router: &Router, (candidate, rate): (&Candidate, f64), (home, home_
         let rate = rate.clamp(RATE_BOUNDS.0, RATE_BOUNDS.1);
         (rate * (1.0 - rate) / results.max(1.0)).sqrt()
     };
-    rate - errors * error(candidate, rate).hypot(error(home, home_rate)) > home_rate
+    // Most are not even higher: what chance does is not worked out for these.
+    rate > home_rate && rate - errors * error(candidate, rate).hypot(error(home, home_rate)) > home_rate
 }
 
 /// Few results all alike tell less than their spread says.

@@ -4,11 +4,10 @@
 
 use super::baseline::Signal;
 use super::detector::Reading;
-use crate::domain::EpochMs;
 use crate::domain::money::{grouped, written};
 use crate::domain::psp::{HealthState, Manual, OutageCause, PspOutage, Segment, SegmentKind};
+use crate::domain::utc_text;
 use crate::engine::settings::HealthSettings;
-use chrono::DateTime;
 
 /// `money`: the amount at risk by currency, where that is known.
 pub(super) fn of(
@@ -18,10 +17,10 @@ pub(super) fn of(
     (money, health): (&[(String, i64)], &HealthSettings),
 ) -> String {
     let what = format!("{} is {}", outage.psp_id, outage.to);
-    let (traffic, at) = (part(&outage.segment), clock(outage.at));
+    let (traffic, at) = (part(&outage.segment), utc_text(outage.at));
     if let (OutageCause::Manual, Some(manual)) = (outage.cause, manual) {
         let until =
-            manual.lapses_at.map_or_else(|| "until that is taken back".to_owned(), |until| format!("until {}", clock(until)));
+            manual.lapses_at.map_or_else(|| "until that is taken back".to_owned(), |until| format!("until {}", utc_text(until)));
         let reason = manual.reason.trim_end_matches('.');
         return format!("{what} for {traffic} since {at}, by order of {} {until}: {reason}.{}", manual.by, diverted(outage));
     }
@@ -75,7 +74,7 @@ fn evidence(outage: &PspOutage, reading: &Reading) -> String {
     };
     let is_code = reading.signal == Signal::Failures && !seen.top_codes.is_empty();
     let codes = if is_code { format!(" ({})", seen.top_codes.join(", ")) } else { String::new() };
-    format!("{} of {} payments since {} {how}{codes}", seen.failures, seen.n, clock(outage.first_evidence_at))
+    format!("{} of {} payments since {} {how}{codes}", seen.failures, seen.n, utc_text(outage.first_evidence_at))
 }
 
 fn sure(outage: &PspOutage, reading: &Reading, health: &HealthSettings) -> String {
@@ -104,10 +103,6 @@ fn diverted(outage: &PspOutage) -> String {
         .map(|it| format!("{} to {}", grouped(it.payments.unsigned_abs()), name(it.psp_id.as_str())))
         .collect();
     format!(" Payments went elsewhere: {}.", parts.join(", "))
-}
-
-fn clock(at: EpochMs) -> String {
-    DateTime::from_timestamp_millis(at).map_or_else(|| at.to_string(), |at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 /// The two largest units: `1 h 5 min`.

@@ -8,8 +8,8 @@ use super::http::Endpoint;
 use super::{AlertSink, Delivery, SinkError};
 use crate::domain::alert::{Alert, Change};
 use crate::domain::psp::Severity;
+use crate::domain::utc_text;
 use crate::io::failpoint;
-use chrono::DateTime;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -85,13 +85,13 @@ pub(super) fn message(alert: &Alert) -> Value {
 /// What is said of a change, and beside it what to look for first.
 fn section_of(change: &Change) -> Value {
     let outage = &change.outage;
-    let at = DateTime::from_timestamp_millis(outage.at).map(|at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string());
+    let at = utc_text(outage.at);
     let mut section = section(&escaped(&change.text));
     let fields = [
         ("PSP", outage.psp_id.as_str().to_owned()),
         ("Segment", outage.segment.to_string()),
         ("Change", format!("{} → {}", outage.from, outage.to)),
-        ("At", at.unwrap_or_default()),
+        ("At", at),
     ];
     let field = |(name, value): (&str, String)| json!({"type": "mrkdwn", "text": cut(&format!("*{name}*\n{}", escaped(&value)), FIELD_CHARS_MAX)});
     section["fields"] = fields.map(field).to_vec().into();

@@ -143,15 +143,11 @@ impl World {
 
 fn rules() -> AlertRules {
     AlertRules {
-        style: Style::Grouped,
-        severity_min: Severity::Warning,
-        psps: Vec::new(),
-        segments: Vec::new(),
         quiet_ms: 0,
         remind_ms: 0,
         age_max_ms: 60_000,
-        maintenance: Vec::new(),
         names: std::collections::BTreeMap::new(),
+        ..crate::engine::alerts::tests::rules()
     }
 }
 
