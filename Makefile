@@ -11,7 +11,7 @@ help:
 	@echo 'make demo        an outage and what the router makes of it, in about a minute, without any server'
 	@echo 'make build       the binary: $$CARGO_TARGET_DIR/debug/smartrouter'
 	@echo 'make test        all tests, with a broker of their own (or the one at KAFKA_BOOTSTRAP=host:port)'
-	@echo 'make torture     exactly once under fire, some three hours: 500 kills, mutants, disks, network, load (CYCLES=..., SEED=...)'
+	@echo 'make torture     exactly once under fire, some two hours: 500 kills, mutants, disks, network, load (CYCLES=..., SEED=...)'
 	@echo 'make bench       how fast it is, against goals: one table, about half an hour (BENCH=drain: only that one)'
 	@echo 'make fuzz        a million records, then libFuzzer on each target for FUZZ_SECONDS=$(FUZZ_SECONDS) seconds'
 	@echo 'make lint        format, clippy, documentation links'
