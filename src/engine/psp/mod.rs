@@ -356,13 +356,19 @@ impl PspBook {
             Signal::Slow => None,
             Signal::Failures | Signal::Declines | Signal::Silence => attribution::explain(&parts),
         };
-        let named = named.unwrap_or_else(|| vec![attribution::widest(&parts, &loudest.segment)]);
+        let mut named = named.unwrap_or_else(|| vec![attribution::widest(&parts, &loudest.segment)]);
+        // Few failures of a small part explain themselves by all traffic as well: where the rate there is nothing like the rule's, they stay its own.
+        let part_of = |segment: &Segment| parts.iter().find(|part| part.segment == segment);
+        let holds = |part: &Part<'_>| loudest.reading.of_part(part.n, part.failures, health).is_some();
+        named.retain(|segment| part_of(segment).is_some_and(holds));
+        if named.is_empty() {
+            named.push(&loudest.segment);
+        }
         let mut raised: Vec<Due> = Vec::new();
         for &segment in &named {
             let own = alarms.iter().find(|alarm| alarm.segment == *segment).cloned();
-            let part = parts.iter().find(|part| part.segment == segment);
             let book = self.segments.get(segment);
-            let lent = || book?.due_for(&loudest.reading, part?, self.now, health);
+            let lent = || book?.due_for(&loudest.reading, part_of(segment)?, self.now, health);
             raised.extend(own.or_else(|| lent().map(|(step, reading)| Due { segment: segment.clone(), step, reading })));
         }
         stand.retain(|due| raised.iter().all(|raised| raised.segment != due.segment));
