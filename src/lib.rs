@@ -68,6 +68,7 @@ pub mod domain;
 pub mod engine;
 pub mod io;
 pub mod runtime;
+pub mod learn;
 pub mod config;
 pub mod telemetry;
 pub mod api;
