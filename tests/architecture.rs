@@ -20,14 +20,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("engine", &["domain"]),
     ("config", &["engine", "domain"]),
-    ("io", &["domain"]),
+    ("learn", &["engine", "domain"]),
+    ("io", &["learn", "domain"]),
     ("sim", &["engine", "domain"]),
     ("telemetry", &[]),
     ("runtime", &["io", "engine", "domain", "config", "telemetry"]),
     ("api", &["runtime", "io", "engine", "domain", "config", "telemetry"]),
-    ("lib", &["api", "runtime", "io", "engine", "domain", "config", "telemetry", "sim"]),
-    ("cli", &["api", "runtime", "io", "engine", "domain", "config", "telemetry", "sim"]),
-    ("main", &["cli", "api", "runtime", "io", "engine", "domain", "config", "telemetry", "sim"]),
+    ("lib", &["api", "runtime", "io", "engine", "domain", "config", "telemetry", "sim", "learn"]),
+    ("cli", &["api", "runtime", "io", "engine", "domain", "config", "telemetry", "sim", "learn"]),
+    ("main", &["cli", "api", "runtime", "io", "engine", "domain", "config", "telemetry", "sim", "learn"]),
 ];
 
 /// A dependency and the modules through which alone it enters.
@@ -39,7 +40,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("reqwest", &["io::codec", "io::alert"]),
     ("hmac", &["io::alert"]),
     ("csv", &["io::history"]),
-    ("parquet", &["io::history"]),
+    ("parquet", &["io::history", "io::dataset"]),
     ("chrono_tz", &["io::history"]),
     ("dashmap", &["runtime::global_table"]),
     ("figment", &["config"]),
