@@ -33,6 +33,14 @@ pub struct Table {
     pub alternatives: Vec<Alternative>,
 }
 
+impl Table {
+    /// The features of an attempt; nothing where there is no such row.
+    pub fn features(&self, row: usize) -> &[f32] {
+        let width = self.columns.len();
+        self.values.get(row * width..(row + 1) * width).unwrap_or_default()
+    }
+}
+
 /// An attempt and what came of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
