@@ -3,5 +3,7 @@
 //! Owns no files and no clock: what it needs is passed in, what it makes is returned. Random numbers come from a seed.
 
 mod table;
+mod build;
 
+pub use build::{Built, LABEL, PROPENSITY, TableBuilder};
 pub use table::{Alternative, Column, ColumnKind, Row, Table};
