@@ -21,6 +21,8 @@ mod run;
 mod press;
 mod replay;
 mod replay_sink;
+mod dataset;
+mod features;
 mod world;
 mod demo;
 mod simulate;
@@ -55,6 +57,12 @@ enum Command {
     Simulate(simulate::Options),
     /// History from files through an engine in this process, or onto Kafka
     Replay(replay::Options),
+    /// Tables that models learn from
+    #[command(subcommand)]
+    Dataset(dataset::Command),
+    /// What models are told of a payment: the catalogue, and the values of a request
+    #[command(subcommand)]
+    Features(features::Command),
     /// Compare the topics with their declarations, create what is missing
     #[command(subcommand)]
     Topics(topics::Command),
@@ -133,6 +141,8 @@ fn run(cli: Cli) -> Result<Verdict> {
     match cli.command {
         Command::Run => run::run(&context),
         Command::Replay(options) => replay::run(context.screen(), &options, |destination| Sink::open(&context, destination)),
+        Command::Dataset(command) => dataset::run(&context, &command),
+        Command::Features(command) => features::run(&context, &command),
         Command::Simulate(options) => simulate::run(&context, &options),
         Command::Topics(command) => topics::run(&context, command),
         Command::Check => check::run(&context),

@@ -9,13 +9,17 @@ use super::table::{ColumnKind, Table};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-/// A category of more values than this is no part of a cross: most cells would be empty.
-const CATEGORY_MOST: u32 = 64;
+/// A category of more values than this in the rows is no part of a cross: most cells would be empty.
+const LEVELS_MOST: usize = 64;
 /// And no cross has more cells than this.
 const CELLS_MOST: usize = 8_192;
 const CUTS: [usize; 3] = [2, 4, 8];
 const DEPTH_MOST: usize = 4;
+/// Bases that are extended: of one column, and of more.
+const BEAM_FIRST: usize = 6;
 const BEAM: usize = 16;
+/// Columns that did best as the second are all that may be a third or a fourth.
+const PARTS_MOST: usize = 48;
 const KEPT_MOST: usize = 12;
 const POOL: usize = 400;
 /// A cell is believed as if it had been seen this often at the rate of what it is a part of.
@@ -29,16 +33,38 @@ const GAIN_LEAST: f64 = 6.0;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Coded {
     pub(super) column: usize,
-    /// Empty for a category; else the code is the number of cuts below the value.
-    pub(super) cuts: Vec<f32>,
-    pub(super) size: u32,
+    pub(super) by: By,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum By {
+    /// The number of cuts that are below the value.
+    Cuts(Vec<f32>),
+    /// One more than the place among the values that were seen; 0 for one that was not.
+    Levels(Vec<f32>),
 }
 
 impl Coded {
     pub(super) fn code(&self, values: &[f32]) -> u32 {
         let value = values.get(self.column).copied().unwrap_or(0.0);
-        let code = if self.cuts.is_empty() { value.max(0.0) as u32 } else { self.cuts.partition_point(|cut| *cut < value) as u32 };
-        if code < self.size { code } else { 0 }
+        match &self.by {
+            By::Cuts(cuts) => cuts.partition_point(|cut| *cut < value) as u32,
+            By::Levels(levels) => levels.binary_search_by(|level| level.total_cmp(&value)).map_or(0, |at| at as u32 + 1),
+        }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        let (By::Cuts(edges) | By::Levels(edges)) = &self.by;
+        edges.len() + 1
+    }
+
+    /// The values of a category that the rows hold.
+    pub(super) fn levels(table: &Table, rows: &[u32], column: usize) -> Self {
+        let mut levels: Vec<f32> = rows.iter().map(|row| table.features(*row as usize)[column]).collect();
+        levels.sort_by(f32::total_cmp);
+        levels.dedup();
+        Self { column, by: By::Levels(levels) }
     }
 }
 
@@ -49,15 +75,15 @@ pub(super) struct Cross {
 
 impl Cross {
     pub(super) fn cells(&self) -> usize {
-        self.parts.iter().map(|part| part.size as usize).product()
+        self.parts.iter().map(Coded::size).product()
     }
 
     pub(super) fn cell(&self, values: &[f32]) -> usize {
-        self.parts.iter().fold(0, |cell, part| cell * part.size as usize + part.code(values) as usize)
+        self.parts.iter().fold(0, |cell, part| cell * part.size() + part.code(values) as usize)
     }
 
     pub(super) fn is_sound(&self, width: usize) -> bool {
-        self.parts.iter().all(|part| part.column < width && part.size > 0) && self.cells() <= CELLS_MOST
+        self.parts.iter().all(|part| part.column < width) && self.cells() <= CELLS_MOST
     }
 
     /// The cross without its last part, and so on down to one part.
@@ -65,8 +91,8 @@ impl Cross {
         (1..=self.parts.len()).map(|count| Self { parts: self.parts[..count].to_vec() })
     }
 
-    fn key(&self) -> Vec<(usize, u32)> {
-        let mut key: Vec<(usize, u32)> = self.parts.iter().map(|part| (part.column, part.size)).collect();
+    fn key(&self) -> Vec<(usize, usize)> {
+        let mut key: Vec<(usize, usize)> = self.parts.iter().map(|part| (part.column, part.size())).collect();
         key.sort_unstable();
         key
     }
@@ -109,8 +135,12 @@ fn coded_columns(table: &Table, rows: &[u32]) -> Vec<Coded> {
             continue;
         }
         match declared.kind {
-            ColumnKind::Category { size } if size <= CATEGORY_MOST => coded.push(Coded { column, cuts: Vec::new(), size }),
-            ColumnKind::Category { .. } => {}
+            ColumnKind::Category { .. } => {
+                values.dedup();
+                if values.len() <= LEVELS_MOST {
+                    coded.push(Coded { column, by: By::Levels(values) });
+                }
+            }
             ColumnKind::Number => coded.extend(cut(column, &values)),
         }
     }
@@ -129,9 +159,9 @@ fn cut(column: usize, sorted: &[f32]) -> Vec<Coded> {
             // Rare, but there: what is not the most usual value.
             cuts = sorted.iter().copied().filter(|value| Some(value) != sorted.last()).max_by(f32::total_cmp).into_iter().collect();
         }
-        let size = cuts.len() as u32 + 1;
-        if coded.last().is_none_or(|before| before.cuts != cuts) {
-            coded.push(Coded { column, cuts, size });
+        let by = By::Cuts(cuts);
+        if coded.last().is_none_or(|before| before.by != by) {
+            coded.push(Coded { column, by });
         }
     }
     coded
@@ -147,24 +177,30 @@ impl Ground<'_> {
         let mut seen: HashSet<Vec<usize>> = HashSet::new();
         let mut pool: Vec<Grown> = Vec::new();
         let mut beam = vec![self.root()];
-        for _ in 0..DEPTH_MOST {
+        let mut usable: Vec<usize> = (0..self.coded.len()).collect();
+        for depth in 1..=DEPTH_MOST {
             let mut next: Vec<Grown> = Vec::new();
             for base in &beam {
-                for part in 0..self.coded.len() {
+                for part in usable.iter().copied() {
                     let mut parts = base.parts.clone();
                     parts.push(part);
                     let mut key = parts.clone();
                     key.sort_unstable();
                     let repeats = base.parts.iter().any(|it| self.coded[*it].column == self.coded[part].column);
-                    if !repeats && base.size * self.coded[part].size as usize <= CELLS_MOST && seen.insert(key) {
+                    if !repeats && base.size * self.coded[part].size() <= CELLS_MOST && seen.insert(key) {
                         next.push(self.extend(base, part, parts));
                     }
                 }
             }
             next.sort_by(|a, b| a.loss.total_cmp(&b.loss));
-            pool.append(&mut std::mem::take(&mut beam));
+            if depth == 2 {
+                let mut seconds: HashSet<usize> = HashSet::new();
+                usable = next.iter().filter_map(|grown| grown.parts.last().copied()).filter(|part| seconds.insert(*part)).collect();
+                usable.truncate(PARTS_MOST);
+            }
+            pool.append(&mut beam);
             beam = next;
-            pool.extend(beam.split_off(beam.len().min(BEAM)));
+            pool.extend(beam.split_off(beam.len().min(if depth == 1 { BEAM_FIRST } else { BEAM })));
             pool.sort_by(|a, b| a.loss.total_cmp(&b.loss));
             pool.truncate(POOL);
         }
@@ -181,12 +217,12 @@ impl Ground<'_> {
     }
 
     fn extend(&self, base: &Grown, part: usize, parts: Vec<usize>) -> Grown {
-        let size = base.size * self.coded[part].size as usize;
+        let size = base.size * self.coded[part].size();
         let mut rates = vec![Rate::default(); size];
         let mut grown = Grown { parts, cells: Vec::with_capacity(self.rows.len()), size, said: Vec::new(), loss: 0.0 };
         grown.said.reserve(self.rows.len());
         for (row, approved) in self.approved().enumerate() {
-            let cell = base.cells[row] * self.coded[part].size + self.codes[part][row];
+            let cell = base.cells[row] * self.coded[part].size() as u32 + self.codes[part][row];
             let said = rates[cell as usize].tell_then_learn(f64::from(base.said[row]), PRIOR_ROWS, approved);
             grown.loss -= if approved { said.ln() } else { (1.0 - said).ln() };
             grown.cells.push(cell);
@@ -210,7 +246,7 @@ impl Ground<'_> {
             logits = shifted(&pool[index], &logits, &approved);
             chosen.push(Cross { parts: pool[index].parts.iter().map(|part| self.coded[*part].clone()).collect() });
         }
-        let mut keys: HashSet<Vec<(usize, u32)>> = HashSet::new();
+        let mut keys: HashSet<Vec<(usize, usize)>> = HashSet::new();
         chosen.retain(|cross| keys.insert(cross.key()));
         chosen
     }
@@ -256,11 +292,11 @@ mod tests {
 
     #[test]
     fn values_outside_of_what_was_seen_have_a_cell() {
-        let category = Coded { column: 0, cuts: Vec::new(), size: 3 };
-        let number = Coded { column: 1, cuts: vec![1.0, 2.0], size: 3 };
+        let category = Coded { column: 0, by: By::Levels(vec![5.0, 200.0]) };
+        let number = Coded { column: 1, by: By::Cuts(vec![1.0, 2.0]) };
         let cross = Cross { parts: vec![category, number] };
         // value of the category, of the number, cell
-        for (a, b, cell) in [(0.0, 0.5, 0), (2.0, 1.5, 7), (2.0, 99.0, 8), (7.0, 1.0, 0), (-1.0, 2.0, 1)] {
+        for (a, b, cell) in [(0.0, 0.5, 0), (200.0, 1.5, 7), (200.0, 99.0, 8), (5.0, 1.0, 3), (7.0, 1.0, 0), (-1.0, 2.0, 1)] {
             assert_eq!(cross.cell(&[a, b]), cell, "{a} {b}");
         }
         assert_eq!(cross.cells(), 9);
@@ -270,8 +306,8 @@ mod tests {
     fn a_number_of_few_values_is_cut_between_them() {
         let attempts: Vec<f32> = [vec![1.0; 54], vec![2.0; 30], vec![3.0; 16]].concat();
         let coded = cut(0, &attempts);
-        assert_eq!(coded.iter().map(|it| it.cuts.clone()).collect::<Vec<_>>(), [vec![1.0], vec![1.0, 2.0]]);
+        assert_eq!(coded.iter().map(|it| it.by.clone()).collect::<Vec<_>>(), [By::Cuts(vec![1.0]), By::Cuts(vec![1.0, 2.0])]);
         let rare: Vec<f32> = [vec![0.0; 3], vec![1.0; 97]].concat();
-        assert_eq!(cut(0, &rare).first().map(|it| it.cuts.clone()), Some(vec![0.0]));
+        assert_eq!(cut(0, &rare).first().map(|it| it.by.clone()), Some(By::Cuts(vec![0.0])));
     }
 }

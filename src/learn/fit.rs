@@ -11,7 +11,7 @@ use super::scorer::{Member, Model, Scorer};
 use super::search::{Family, Fold, Kind, Trial, gather, search};
 use super::spec::{FitError, Ground, Spec};
 use super::split::{self, Shares, Split};
-use super::table::{ColumnKind, Row, Table};
+use super::table::{Row, Table};
 use serde::{Deserialize, Serialize};
 
 /// Time blocks of the cross-fitting: the blend and the calibration of all rows are fitted on what was said of each by members that
@@ -196,13 +196,12 @@ impl Work<'_, '_> {
 
 /// What any model has to beat: no features, the PSP, and the PSP with card brand and 3-D Secure.
 fn baselines(table: &Table) -> Vec<(String, Spec)> {
-    let find = |words: &[&str]| table.columns.iter().position(|column| words.iter().any(|word| column.name.contains(word)));
-    let is_psp = |column: &super::table::Column| column.of_candidate && matches!(column.kind, ColumnKind::Category { .. });
-    let psp = table.columns.iter().position(is_psp);
+    let find = |name: &str| table.columns.iter().position(|column| column.name == name);
+    let (psp, brand, three_ds) = (find("psp"), find("card_brand"), find("three_ds"));
     let mut baselines = vec![("constant".to_owned(), Spec::Constant)];
     if let Some(psp) = psp {
         baselines.push(("psp_mean".to_owned(), Spec::Rates { columns: vec![psp] }));
-        if let (Some(brand), Some(three_ds)) = (find(&["brand"]), find(&["three_ds", "3ds"])) {
+        if let (Some(brand), Some(three_ds)) = (brand, three_ds) {
             baselines.push(("psp_brand_3ds".to_owned(), Spec::Rates { columns: vec![psp, brand, three_ds] }));
         }
     }

@@ -1,14 +1,14 @@
 //! What trees and nets are given: chosen columns as they are, small categories one by one, and the rates of crosses.
 
 use super::artifact::Array;
-use super::crosses::Cross;
+use super::crosses::{Coded, Cross};
 use super::rates::{RatedCross, from_other_parts};
 use super::split;
 use super::table::{ColumnKind, Row, Table};
 use serde::{Deserialize, Serialize};
 
-/// A category of at most this many values is spread over as many inputs.
-const SPREAD_MOST: u32 = 12;
+/// A category of at most this many values in the rows is spread over as many inputs; one of more is seen through its crosses alone.
+const SPREAD_MOST: usize = 12;
 /// Parts of the training range: the rates of the rows in one are those of the rows in all others.
 const PARTS: usize = 10;
 
@@ -16,18 +16,18 @@ const PARTS: usize = 10;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Inputs {
     pub(super) numbers: Vec<usize>,
-    /// Column and size of a category.
-    pub(super) spread: Vec<(usize, u32)>,
+    /// Categories, one input for each value.
+    pub(super) spread: Vec<Coded>,
     pub(super) rates: Vec<RatedCross>,
 }
 
 impl Inputs {
     pub(super) fn width(&self) -> usize {
-        self.numbers.len() + self.spread.iter().map(|(_, size)| *size as usize).sum::<usize>() + self.rates.len()
+        self.numbers.len() + self.spread.iter().map(Coded::size).sum::<usize>() + self.rates.len()
     }
 
     pub(super) fn is_sound(&self, width: usize) -> bool {
-        let columns = self.numbers.iter().chain(self.spread.iter().map(|(column, _)| column));
+        let columns = self.numbers.iter().chain(self.spread.iter().map(|coded| &coded.column));
         columns.into_iter().all(|column| *column < width) && self.rates.iter().all(|rated| rated.is_sound(width))
     }
 
@@ -44,9 +44,9 @@ impl Inputs {
 
     fn append_columns(&self, values: &[f32], out: &mut Vec<f32>) {
         out.extend(self.numbers.iter().map(|column| values[*column]));
-        for (column, size) in &self.spread {
-            let code = values[*column] as u32;
-            out.extend((0..*size).map(|it| f32::from(u8::from(it == code))));
+        for coded in &self.spread {
+            let code = coded.code(values) as usize;
+            out.extend((0..coded.size()).map(|it| f32::from(u8::from(it == code))));
         }
     }
 
@@ -55,10 +55,11 @@ impl Inputs {
         let mut inputs = Self::default();
         for column in columns {
             match table.columns[*column].kind {
-                ColumnKind::Category { size } if size <= SPREAD_MOST => inputs.spread.push((*column, size)),
-                _ => inputs.numbers.push(*column),
+                ColumnKind::Category { .. } => inputs.spread.push(Coded::levels(table, rows, *column)),
+                ColumnKind::Number => inputs.numbers.push(*column),
             }
         }
+        inputs.spread.retain(|coded| coded.size() <= SPREAD_MOST + 1);
         inputs.rates = crosses.iter().map(|cross| RatedCross::fit(cross, table, rows)).collect();
         let own: Vec<Row> = rows.iter().map(|row| table.rows[*row as usize].clone()).collect();
         let parts: Vec<Vec<u32>> = split::blocks(&own, PARTS);

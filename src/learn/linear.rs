@@ -126,12 +126,12 @@ fn slope(rows: impl Iterator<Item = usize>, logits: &[f64], approved: &[f64]) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::crosses::Coded;
+    use super::super::crosses::{By, Coded};
     use super::super::fixtures;
     use super::*;
 
     fn cross(columns: &[usize]) -> Cross {
-        Cross { parts: columns.iter().map(|column| Coded { column: *column, cuts: Vec::new(), size: 4 }).collect() }
+        Cross { parts: columns.iter().map(|column| Coded { column: *column, by: By::Levels(vec![1.0, 2.0, 3.0]) }).collect() }
     }
 
     #[test]

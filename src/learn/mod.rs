@@ -3,6 +3,7 @@
 //! Owns no files and no clock: what it needs is passed in, what it makes is returned. Random numbers come from a seed.
 
 mod table;
+mod build;
 mod draw;
 mod split;
 mod metrics;
@@ -38,4 +39,5 @@ pub use policy_value::{Logged, Policy, PolicyError, PolicyValue, dr, ips, snips,
 pub use validate::{Finding, Limits, Validation, Weight, validate};
 pub use search::{Family, Kind, Trial};
 pub use split::{Shares, Split, split};
+pub use build::{Built, LABEL, PROPENSITY, TableBuilder};
 pub use table::{Alternative, Column, ColumnKind, Row, Table};

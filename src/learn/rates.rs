@@ -118,7 +118,7 @@ impl Levels {
 
 #[cfg(test)]
 mod tests {
-    use super::super::crosses::Coded;
+    use super::super::crosses::{By, Coded};
     use super::super::fixtures;
     use super::*;
 
@@ -130,7 +130,7 @@ mod tests {
             table.values[index * 4] = 1.0;
             table.values[index * 4 + 1] = if index < 20 { 1.0 } else { 2.0 };
         }
-        let part = |column| Coded { column, cuts: Vec::new(), size: 3 };
+        let part = |column| Coded { column, by: By::Levels(vec![1.0, 2.0]) };
         let cross = Cross { parts: vec![part(0), part(1)] };
         let rows: Vec<u32> = (0..40).collect();
         let fitted = RatedCross::fit(&cross, &table, &rows);

@@ -8,7 +8,7 @@ use super::linear::Linear;
 use super::net::{Net, NetError, NetOptions};
 use super::rates::RatedCross;
 use super::scorer::Member;
-use super::table::{ColumnKind, Table};
+use super::table::Table;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -78,7 +78,10 @@ impl Spec {
     pub(super) fn fit(&self, table: &Table, ground: &Ground, seeds: &[u64]) -> Result<Member, FitError> {
         Ok(match self {
             Self::Constant => Member::Constant { logit: base_logit(&ground.approved(table)) },
-            Self::Rates { columns } => Member::Rates(RatedCross::fit(&cross_of(columns, table), table, &ground.rows)),
+            Self::Rates { columns } => {
+                let parts = columns.iter().map(|column| Coded::levels(table, &ground.rows, *column)).collect();
+                Member::Rates(RatedCross::fit(&Cross { parts }, table, &ground.rows))
+            },
             Self::Linear { ridge } => Member::Linear(Linear::fit(&ground.crosses, table, &ground.rows, *ridge)),
             Self::Forest { options, columns } => {
                 let (inputs, values) = Inputs::fit(&ground.columns(table, *columns), &ground.crosses, table, &ground.rows);
@@ -92,13 +95,4 @@ impl Spec {
             }
         })
     }
-}
-
-/// The cross of whole columns: categories as they are, numbers by their whole part.
-fn cross_of(columns: &[usize], table: &Table) -> Cross {
-    let part = |column: &usize| match table.columns[*column].kind {
-        ColumnKind::Category { size } => Coded { column: *column, cuts: Vec::new(), size },
-        ColumnKind::Number => Coded { column: *column, cuts: vec![0.5], size: 2 },
-    };
-    Cross { parts: columns.iter().map(part).collect() }
 }

@@ -103,6 +103,11 @@ fn refusal(router: &Router, input: &DecideInput<'_>, merchant: Option<&Merchant>
     cannot_take(configured, payment).and_then(not_eligible)
 }
 
+/// Whether the PSP takes payments of this brand, currency and method.
+pub fn can_take(psp: &Psp, payment: &Payment) -> bool {
+    cannot_take(psp, payment).is_none()
+}
+
 fn cannot_take(psp: &Psp, payment: &Payment) -> Option<String> {
     if !takes(&psp.brands, &payment.card.brand) {
         return Some(format!("does not take brand {:?}", payment.card.brand));

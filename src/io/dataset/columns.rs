@@ -102,8 +102,7 @@ fn read_all<T: DataType>(mut reader: ColumnReaderImpl<T>, rows: usize, into: &mu
 /// `chunk(n)` gives the columns of the n-th group of rows, each time the same columns; `None` after the last.
 pub(super) fn write(file: File, mut chunk: impl FnMut(usize) -> Option<Vec<Named>>) -> Result<()> {
     let mut next = chunk(0);
-    let fields: Result<Vec<TypePtr>> =
-        next.iter().flatten().map(|(name, cells)| cells.schema(name).map(Arc::new)).collect();
+    let fields: Result<Vec<TypePtr>> = next.iter().flatten().map(|(name, cells)| cells.schema(name).map(Arc::new)).collect();
     let schema = Arc::new(Type::group_type_builder("row").with_fields(fields?).build()?);
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
     let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties))?;

@@ -110,10 +110,7 @@ pub fn read(directory: &Path) -> Result<(Table, Manifest), DatasetError> {
     layout::read_rows(&directory.join(ROWS), &mut table)?;
     layout::read_alternatives(&directory.join(ALTERNATIVES), &mut table)?;
     if manifest.rows != table.rows.len() as u64 {
-        return Err(DatasetError::damaged(
-            &path,
-            format!("says {} rows, and there are {}", manifest.rows, table.rows.len()),
-        ));
+        return Err(DatasetError::damaged(&path, format!("says {} rows, and there are {}", manifest.rows, table.rows.len())));
     }
     Ok((table, manifest))
 }
