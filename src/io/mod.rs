@@ -10,4 +10,5 @@ pub mod log;
 pub mod store;
 pub mod history;
 pub mod dataset;
+pub mod models;
 pub mod alert;

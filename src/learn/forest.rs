@@ -104,7 +104,7 @@ impl Forest {
 
 impl ForestOptions {
     fn booster(&self, seed: u64) -> GradientBooster {
-        GradientBooster::default()
+        let mut booster = GradientBooster::default()
             .set_iterations(self.trees)
             .set_max_leaves(self.leaves)
             .set_max_depth(self.depth)
@@ -115,9 +115,10 @@ impl ForestOptions {
             .set_sample_method(SampleMethod::Random)
             .set_subsample(0.7)
             .set_initialize_base_score(true)
-            .set_grow_policy(GrowPolicy::LossGuide)
             .set_parallel(false)
-            .set_seed(seed)
+            .set_seed(seed);
+        booster.grow_policy = GrowPolicy::LossGuide;
+        booster
     }
 }
 
@@ -176,4 +177,61 @@ impl Nodes {
 fn up(threshold: f64) -> f32 {
     let near = threshold as f32;
     if f64::from(near) < threshold { near.next_up() } else { near }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::draw::Draw;
+
+    /// Two numbers, of which one decides, one input of one value, and trees of two seeds.
+    fn grown() -> (Forest, Vec<f32>, Vec<bool>) {
+        let mut draw = Draw::new(1, 1);
+        let values: Vec<f32> = (0..2_000).flat_map(|_| [draw.uniform() as f32, 7.0, draw.uniform() as f32]).collect();
+        let approved: Vec<bool> = values.chunks_exact(3).map(|row| draw.uniform() < if row[0] > 0.6 { 0.8 } else { 0.1 }).collect();
+        let inputs = Inputs { numbers: vec![0, 1, 2], ..Inputs::default() };
+        let options =
+            ForestOptions { trees: 30, leaves: 6, depth: 4, rate: 0.1, leaf_weight_least: 5.0, ridge: 1.0, inputs_share: 1.0 };
+        (Forest::fit(inputs, &values, &approved, &options, &[1, 2]).unwrap(), values, approved)
+    }
+
+    #[test]
+    fn arrays_say_what_the_trees_say() {
+        let (forest, values, approved) = grown();
+        let labels: Vec<f64> = approved.iter().map(|it| f64::from(u8::from(*it))).collect();
+        let columns: Vec<f64> = [0, 2].iter().flat_map(|at| values.iter().skip(*at).step_by(3).map(|value| f64::from(*value))).collect();
+        let matrix = Matrix::new(&columns, approved.len(), 2);
+        let options =
+            ForestOptions { trees: 30, leaves: 6, depth: 4, rate: 0.1, leaf_weight_least: 5.0, ridge: 1.0, inputs_share: 1.0 };
+        let said: Vec<Vec<f64>> = [1, 2]
+            .iter()
+            .map(|seed| {
+                let mut booster = options.booster(*seed);
+                booster.fit_unweighted(&matrix, &labels, None).unwrap();
+                booster.predict(&matrix, false)
+            })
+            .collect();
+        for (row, inputs) in values.chunks_exact(3).enumerate() {
+            let expected = (said[0][row] + said[1][row]) / 2.0;
+            assert!((forest.logit(inputs) - expected).abs() < 1e-4, "row {row}: {} {expected}", forest.logit(inputs));
+        }
+        assert!(forest.logit(&[0.9, 7.0, 0.5]) > 0.5 && forest.logit(&[0.1, 7.0, 0.5]) < -1.0);
+    }
+
+    #[test]
+    fn arrays_that_lead_nowhere_are_not_sound() {
+        let (forest, ..) = grown();
+        assert!(forest.is_sound(3) && !forest.is_sound(2));
+        let changed = |change: fn(&mut Nodes)| {
+            let mut forest = forest.clone();
+            change(&mut forest.nodes);
+            forest.is_sound(3)
+        };
+        assert!(!changed(|it| it.children[0] = 0), "a path that goes round");
+        assert!(!changed(|it| it.children[0] = 1_000_000));
+        assert!(!changed(|it| it.children[0] = i32::MIN));
+        assert!(!changed(|it| it.input[0] = 3));
+        assert!(!changed(|it| drop(it.leaves.pop())));
+        assert!(!changed(|it| it.roots.push(1_000_000)));
+    }
 }

@@ -175,3 +175,81 @@ fn others(table: &Table, row: usize) -> &[Alternative] {
     let to = table.alternatives.partition_point(|it| (it.row as usize) <= row);
     &table.alternatives[from..to]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures;
+    use super::*;
+    use crate::domain::PspId;
+
+    /// Figures that obp (PyPI) gives for the same rows; the file says of which version and which estimators.
+    #[test]
+    fn estimators_equal_those_of_obp() {
+        let made: serde_json::Value = serde_json::from_str(include_str!("policy_value_obp.json")).unwrap();
+        let cases = made["cases"].as_array().unwrap();
+        assert_eq!(cases.len(), 3);
+        for case in cases {
+            let of = |key: &str| -> Vec<f64> { serde_json::from_value(case[key].clone()).unwrap() };
+            let columns = ["propensity", "policy", "reward", "expected", "expected_of_policy"].map(of);
+            let row = |at: usize| Logged {
+                propensity: columns[0][at],
+                policy: columns[1][at],
+                reward: columns[2][at],
+                expected: columns[3][at],
+                expected_of_policy: columns[4][at],
+            };
+            let logged: Vec<Logged> = (0..columns[0].len()).map(row).collect();
+            for (key, found) in [("ips", ips(&logged)), ("snips", snips(&logged)), ("dr", dr(&logged))] {
+                assert!((found.unwrap() - case[key].as_f64().unwrap()).abs() < 1e-9, "{key}: {found:?}, obp {}", case[key]);
+            }
+        }
+    }
+
+    /// The approval probability is the last column.
+    struct Told;
+
+    impl Scorer for Told {
+        fn width(&self) -> usize {
+            4
+        }
+
+        fn score(&self, rows: &[f32], out: &mut Vec<f64>) {
+            out.extend(rows.chunks_exact(4).map(|row| f64::from(row[3])));
+        }
+    }
+
+    #[test]
+    fn a_policy_is_worth_what_its_choices_are() {
+        // PSP a approves everything and costs 3, PSP b nothing and costs 1; half of the attempts went to each.
+        let mut table = fixtures::table(1_000, 1);
+        for (index, row) in table.rows.iter_mut().enumerate() {
+            let (own, other) = if index % 2 == 0 { (0.9, 0.1) } else { (0.1, 0.9) };
+            row.approved = index % 2 == 0;
+            row.propensity = Some(0.5);
+            let fee = |p: f32| if p > 0.5 { [300, 300] } else { [100, 100] };
+            row.fee_minor = fee(own);
+            table.values[index * 4 + 3] = own;
+            let values = vec![0.0, 0.0, 0.0, other];
+            table.alternatives.push(Alternative { row: index as u32, psp_id: PspId::new("o"), fee_minor: fee(other), propensity: Some(0.5), values });
+        }
+        let rows: Vec<u32> = (0..1_000).collect();
+        let of = |policy| value(&table, &rows, &Told, policy, 1).unwrap();
+        let approval = of(Policy::Approval);
+        let near = |found: Option<Estimate>, expected: f64| {
+            let found = found.unwrap();
+            assert!((found.value - expected).abs() < 1e-6 && found.low <= expected + 1e-6 && expected - 1e-6 <= found.high, "{found:?} {expected}");
+        };
+        near(approval.snips, 1.0);
+        near(approval.ips, 1.0);
+        near(approval.dr, 1.0);
+        near(approval.logged, 0.5);
+        near(approval.cost_per_attempt_minor, 300.0);
+        // An approval that is worth 1 is not worth the fee of a; one worth 1,000 is.
+        near(of(Policy::ExpectedValue { success_value_minor: 1 }).snips, -100.0);
+        near(of(Policy::ExpectedValue { success_value_minor: 1_000 }).snips, 700.0);
+        table.rows[3].propensity = None;
+        assert_eq!(value(&table, &rows, &Told, Policy::Approval, 1), Err(PolicyError::NoPropensity(1)));
+        table.alternatives.clear();
+        assert_eq!(value(&table, &rows, &Told, Policy::Approval, 1), Err(PolicyError::NoAlternatives));
+    }
+}
