@@ -62,7 +62,9 @@ fn overlap(files: &learn::Files, table: &Table) -> Result<Option<String>> {
     let range = &lineage["dataset"]["attempted_at"];
     let (Some(from), Some(to)) = (range[0].as_i64(), range[1].as_i64()) else { return Ok(None) };
     let seen = table.rows.iter().filter(|row| (from..=to).contains(&row.attempted_at)).count();
-    let remark = || format!("{seen} of {} rows lie in the time that the model learned from: its figures there flatter it", table.rows.len());
+    let remark = || {
+        format!("{seen} of {} rows lie in the time that the model learned from: its figures there flatter it", table.rows.len())
+    };
     Ok((seen > 0).then(remark))
 }
 
@@ -108,7 +110,9 @@ fn figures(measured: &Measured) -> Map<String, Value> {
     let mut figures = Map::new();
     figures.insert("rows".to_owned(), json!(measured.rows));
     figures.insert("positives".to_owned(), json!(measured.positives));
-    for (name, estimate) in [("auc", measured.auc), ("log_loss", measured.log_loss), ("brier", measured.brier), ("ece", measured.ece)] {
+    for (name, estimate) in
+        [("auc", measured.auc), ("log_loss", measured.log_loss), ("brier", measured.brier), ("ece", measured.ece)]
+    {
         let estimate: Option<Estimate> = estimate;
         figures.insert(name.to_owned(), json!(estimate.map(|it| it.value)));
         figures.insert(format!("{name}_low"), json!(estimate.map(|it| it.low)));
@@ -117,17 +121,26 @@ fn figures(measured: &Measured) -> Map<String, Value> {
     figures
 }
 
-fn tell_policy(context: &Context, options: &Options, policy: Policy, (model, table, rows): (&Model, &Table, &[u32])) -> Result<()> {
-    let (name, policy) = match policy {
-        Policy::Approval => ("approval", Policy::Approval),
+fn tell_policy(
+    context: &Context,
+    options: &Options,
+    policy: Policy,
+    (model, table, rows): (&Model, &Table, &[u32]),
+) -> Result<()> {
+    let policy = match policy {
+        Policy::Approval => policy,
         Policy::ExpectedValue { .. } => {
-            let success_value_minor = options.success_value_minor.unwrap_or_default();
-            ("expected_value", Policy::ExpectedValue { success_value_minor })
+            Policy::ExpectedValue { success_value_minor: options.success_value_minor.unwrap_or_default() }
         }
     };
+    let name = policy.name();
     let value = learn::policy_value(table, rows, model, policy, options.seed)?;
     let screen = context.screen();
-    screen.say(format!("policy {name} over {} attempts, of which {:.1} % went where it would have sent them", value.rows, value.agreement * 100.0))?;
+    screen.say(format!(
+        "policy {name} over {} attempts, of which {:.1} % went where it would have sent them",
+        value.rows,
+        value.agreement * 100.0
+    ))?;
     for (what, estimate) in [("IPS", value.ips), ("SNIPS", value.snips), ("DR", value.dr), ("as it went", value.logged)] {
         screen.say(format!("  {what:<10} {}", figure(estimate)))?;
     }

@@ -2,7 +2,7 @@
 
 use super::svg::{line, svg, text};
 use serde_json::Value;
-use smartrouter::learn::{Estimate, Measured, Point, Report, Validation};
+use smartrouter::learn::{Estimate, Measured, Point, PolicyTold, Report, Validation};
 
 const STYLE: &str = include_str!("arena/report.css");
 const SIDE: f64 = 300.0;
@@ -35,7 +35,7 @@ pub(super) fn page(title: &str, report: &Report, validation: &Validation, card: 
 <title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>
 <p>Rows by time: {} to learn from, {} to choose by, {} to measure on. All figures here are of the last, by a model that had not seen them;
 brackets are 95 % bootstrap intervals over whole payments. ECE is over 15 bins of equally many rows. Calibration: {}.</p>
-<h2>Side by side</h2>{}<div class="plots">{plots}</div><h2>Slices</h2>{}<h2>What matters</h2>{}{}{}<h2>Findings in the data</h2>{}
+<h2>Side by side</h2>{}<div class="plots">{plots}</div><h2>Slices</h2>{}<h2>Policies that follow it</h2>{}<h2>What matters</h2>{}{}{}<h2>Findings in the data</h2>{}
 <h2>Card</h2><pre>{}</pre></body></html>
 "#,
         report.split[0],
@@ -44,6 +44,7 @@ brackets are 95 % bootstrap intervals over whole payments. ECE is over 15 bins o
         escaped(&report.calibration),
         table("model", &test),
         table("slice", &slices),
+        policies(report),
         list(report.importance.iter().map(|(column, rise)| format!("{column}: log loss + {rise:.5} when shuffled"))),
         list(report.crosses.iter().map(|cross| format!("rate of its own: {cross}"))),
         list(report.members.iter().map(|(name, weight)| format!("weight of {name} in the blend: {weight:.3}"))),
@@ -59,8 +60,24 @@ fn table(head: &str, rows: &[(String, &Measured)]) -> String {
         format!(r#"<tr><th>{}</th><td class="n">{}</td>{cells}</tr>"#, escaped(name), it.rows)
     };
     let rows: String = rows.iter().map(row).collect();
-    let heads: String = ["rows", "AUC", "log loss", "Brier", "ECE"].iter().map(|it| format!(r#"<th class="n">{it}</th>"#)).collect();
+    let heads: String =
+        ["rows", "AUC", "log loss", "Brier", "ECE"].iter().map(|it| format!(r#"<th class="n">{it}</th>"#)).collect();
     format!("<table><tr><th>{head}</th>{heads}</tr>{rows}</table>")
+}
+
+/// Off-policy values on the test rows.
+fn policies(report: &Report) -> String {
+    let row = |it: &PolicyTold| {
+        let value = it.success_value_minor.map(|value| format!(" at {value}")).unwrap_or_default();
+        let attempts = if it.first_attempts { ", first attempts" } else { "" };
+        let figures = [it.value.ips, it.value.snips, it.value.dr, it.value.logged, it.value.cost_per_attempt_minor];
+        let cells: String = figures.iter().map(|it| format!(r#"<td class="n">{}</td>"#, figure(*it))).collect();
+        format!(r#"<tr><th>{}{value}{attempts}</th><td class="n">{}</td>{cells}</tr>"#, it.policy, it.value.rows)
+    };
+    let rows: String = report.policies.iter().map(row).collect();
+    let heads = ["rows", "IPS", "SNIPS", "DR", "as it went", "fee of an attempt"];
+    let heads: String = heads.iter().map(|it| format!(r#"<th class="n">{it}</th>"#)).collect();
+    format!("<table><tr><th>policy</th>{heads}</tr>{rows}</table>")
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {
@@ -82,7 +99,10 @@ fn plot(title: &str, points: &[(f64, f64)], diagonal: bool) -> String {
     let straight = diagonal.then(|| line("grid", (x(0.0), y(0.0)), (x(most), y(most))));
     let path: Vec<String> = points.iter().map(|(a, b)| format!("{:.1},{:.1}", x(*a), y(*b))).collect();
     let curve = format!(r#"<polyline class="curve ours" points="{}"/>"#, path.join(" "));
-    let dots = points.iter().filter(|_| points.len() <= 20).map(|(a, b)| format!(r#"<circle class="dot ours" cx="{:.1}" cy="{:.1}" r="3"/>"#, x(*a), y(*b)));
+    let dots = points
+        .iter()
+        .filter(|_| points.len() <= 20)
+        .map(|(a, b)| format!(r#"<circle class="dot ours" cx="{:.1}" cy="{:.1}" r="3"/>"#, x(*a), y(*b)));
     let parts = ticks.chain(straight).chain(std::iter::once(curve)).chain(dots);
     format!("<figure>{}<figcaption class=\"note\">{title}</figcaption></figure>", svg(SIDE + 20.0, SIDE, title, parts))
 }

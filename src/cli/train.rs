@@ -91,8 +91,14 @@ fn plan(context: &Context, options: &Options, table: &Table, learning: &learn::O
     let minutes = fits as f64 * table.rows.len() as f64 / 20_000.0 / 60.0;
     let screen = context.screen();
     screen.say(format!("would train {}@{version} ({}) on {}", options.model, kinds.join(", "), options.dataset.display()))?;
-    screen.say(format!("rows by time: {} to learn from, {} to choose by, {} to measure on; then all of them", parts[0], parts[1], parts[2]))?;
-    screen.say(format!("{} trials of each kind, {} seeds; about {minutes:.0} min on one processor", learning.trials, learning.bags))?;
+    screen.say(format!(
+        "rows by time: {} to learn from, {} to choose by, {} to measure on; then all of them",
+        parts[0], parts[1], parts[2]
+    ))?;
+    screen.say(format!(
+        "{} trials of each kind, {} seeds; about {minutes:.0} min on one processor",
+        learning.trials, learning.bags
+    ))?;
     screen.object(&json!({
         "model": options.model, "version": version.to_string(), "kind": options.kind.name(), "kinds": kinds, "rows": parts,
         "trials": learning.trials, "bags": learning.bags, "minutes": minutes, "plan": true,
@@ -161,7 +167,12 @@ fn lineage(manifest: &Manifest, seed: u64, parameters: Value, version: u32) -> R
 
 fn tell(context: &Context, options: &Options, trained: &Trained, version: u32, path: &std::path::Path) -> Result<()> {
     let screen = context.screen();
-    screen.say(format!("{}@{version} in {}; on the last {} rows, which it had not seen:", options.model, path.display(), trained.report.split[2]))?;
+    screen.say(format!(
+        "{}@{version} in {}; on the last {} rows, which it had not seen:",
+        options.model,
+        path.display(),
+        trained.report.split[2]
+    ))?;
     for measured in &trained.report.test {
         let figures = [("AUC", measured.auc), ("log loss", measured.log_loss), ("ECE", measured.ece)];
         let figures: Vec<String> = figures.iter().map(|(name, it)| format!("{name} {}", figure(*it))).collect();

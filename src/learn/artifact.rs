@@ -75,7 +75,8 @@ pub fn save(model: &Model, table: &Table, card: &Value, lineage: &Value) -> Resu
     files.insert(WEIGHTS.to_owned(), weights(&mut stored.model).map_err(|error| problem(&error))?);
     files.insert(MODEL.to_owned(), json(&serde_json::to_value(&stored).map_err(|error| problem(&error))?)?);
     let step = (table.rows.len() / GOLDEN_ROWS).max(1);
-    let rows: Vec<Vec<f32>> = (0..table.rows.len()).step_by(step).take(GOLDEN_ROWS).map(|row| table.features(row).to_vec()).collect();
+    let rows: Vec<Vec<f32>> =
+        (0..table.rows.len()).step_by(step).take(GOLDEN_ROWS).map(|row| table.features(row).to_vec()).collect();
     let mut probabilities = Vec::new();
     model.score(&rows.concat(), &mut probabilities);
     let golden = Golden { rows, probabilities };

@@ -17,10 +17,18 @@ const BLEND_RIDGE: f64 = 20.0;
 pub enum Calibration {
     #[default]
     None,
-    Temperature { slope: f64 },
-    Platt { slope: f64, offset: f64 },
+    Temperature {
+        slope: f64,
+    },
+    Platt {
+        slope: f64,
+        offset: f64,
+    },
     /// Logit to probability, linear between the points, level outside.
-    Isotonic { logits: Vec<f64>, probabilities: Vec<f64> },
+    Isotonic {
+        logits: Vec<f64>,
+        probabilities: Vec<f64>,
+    },
 }
 
 impl Calibration {
@@ -202,7 +210,11 @@ mod tests {
         let (logits, approved) = drawn(40_000, 0.5, -1.0);
         let Calibration::Platt { slope, offset } = Calibration::platt(&logits, &approved) else { panic!("not Platt") };
         assert!((slope - 0.5).abs() < 0.03 && (offset + 1.0).abs() < 0.03, "{slope} {offset}");
-        for way in [Calibration::platt(&logits, &approved), Calibration::isotonic(&logits, &approved), Calibration::choose(&logits, &approved)] {
+        for way in [
+            Calibration::platt(&logits, &approved),
+            Calibration::isotonic(&logits, &approved),
+            Calibration::choose(&logits, &approved),
+        ] {
             let said: Vec<f64> = logits.iter().map(|logit| way.apply(*logit)).collect();
             let error = metrics::ece(Scored { probabilities: &said, approved: &approved }).unwrap();
             assert!(error < 0.01, "{} {error}", way.name());

@@ -157,7 +157,8 @@ fn cut(column: usize, sorted: &[f32]) -> Vec<Coded> {
         cuts.retain(|cut| sorted.last().is_some_and(|last| cut < last));
         if cuts.is_empty() {
             // Rare, but there: what is not the most usual value.
-            cuts = sorted.iter().copied().filter(|value| Some(value) != sorted.last()).max_by(f32::total_cmp).into_iter().collect();
+            cuts =
+                sorted.iter().copied().filter(|value| Some(value) != sorted.last()).max_by(f32::total_cmp).into_iter().collect();
         }
         let by = By::Cuts(cuts);
         if coded.last().is_none_or(|before| before.by != by) {
@@ -195,7 +196,8 @@ impl Ground<'_> {
             next.sort_by(|a, b| a.loss.total_cmp(&b.loss));
             if depth == 2 {
                 let mut seconds: HashSet<usize> = HashSet::new();
-                usable = next.iter().filter_map(|grown| grown.parts.last().copied()).filter(|part| seconds.insert(*part)).collect();
+                usable =
+                    next.iter().filter_map(|grown| grown.parts.last().copied()).filter(|part| seconds.insert(*part)).collect();
                 usable.truncate(PARTS_MOST);
             }
             pool.append(&mut beam);
@@ -238,7 +240,10 @@ impl Ground<'_> {
         let mut chosen: Vec<Cross> = Vec::new();
         while chosen.len() < KEPT_MOST {
             let before: f64 = losses(&logits, &approved);
-            let gains = pool.iter().enumerate().map(|(index, grown)| (before - losses(&shifted(grown, &logits, &approved), &approved), index));
+            let gains = pool
+                .iter()
+                .enumerate()
+                .map(|(index, grown)| (before - losses(&shifted(grown, &logits, &approved), &approved), index));
             let Some((gain, index)) = gains.max_by(|a, b| a.0.total_cmp(&b.0)) else { break };
             if gain < GAIN_LEAST {
                 break;
@@ -284,7 +289,8 @@ mod tests {
         let table = fixtures::table(6_000, 3);
         let rows: Vec<u32> = (0..6_000).collect();
         let found = find(&table, &rows);
-        let columns: HashSet<Vec<usize>> = found.iter().map(|cross| cross.key().iter().map(|(column, _)| *column).collect()).collect();
+        let columns: HashSet<Vec<usize>> =
+            found.iter().map(|cross| cross.key().iter().map(|(column, _)| *column).collect()).collect();
         assert!(columns.iter().any(|it| it.contains(&0) && it.contains(&1)), "{columns:?}");
         assert!(columns.iter().any(|it| it.contains(&0) && it.contains(&2)), "{columns:?}");
         assert!(columns.iter().all(|it| !it.contains(&3)), "{columns:?}");

@@ -6,6 +6,7 @@
 use super::calibration::{Blend, Calibration};
 use super::measure::{Curves, Measured, Slice, measure, slices};
 use super::metrics::Scored;
+use super::policy_value::{self, Policy, PolicyValue};
 use super::rates::sigmoid;
 use super::scorer::{Member, Model, Scorer};
 use super::search::{Family, Fold, Kind, Trial, gather, search};
@@ -18,6 +19,8 @@ use serde::{Deserialize, Serialize};
 /// were fitted on the other blocks.
 const BLOCKS: usize = 5;
 const ROWS_LEAST: usize = 500;
+/// What an approval is taken to be worth, in the policies that are reported.
+const SUCCESS_VALUES_MINOR: [i64; 4] = [1_000, 2_000, 3_000, 5_000];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
@@ -44,9 +47,22 @@ pub struct Report {
     pub curves: Curves,
     /// What the log loss on the test rows rises by when a column is shuffled, most first.
     pub importance: Vec<(String, f64)>,
+    /// What policies that follow the model would have earned on the test rows: all attempts, and first ones only. Empty when the table
+    /// does not say where else attempts could have gone, and how likely.
+    pub policies: Vec<PolicyTold>,
     /// Members with their weights in the blend, and how it is calibrated.
     pub members: Vec<(String, f64)>,
     pub calibration: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PolicyTold {
+    /// `approval` or `expected_value`.
+    pub policy: String,
+    pub success_value_minor: Option<i64>,
+    pub first_attempts: bool,
+    #[serde(flatten)]
+    pub value: PolicyValue,
 }
 
 pub struct Trained {
@@ -178,7 +194,8 @@ impl Work<'_, '_> {
         let scored = Scored { probabilities: &said, approved: &approved };
         let found = Ground::of(table, known.to_vec()).crosses;
         let name = |column: usize| table.columns[column].name.as_str();
-        let spelt = |cross: &super::crosses::Cross| cross.parts.iter().map(|part| name(part.column)).collect::<Vec<_>>().join(" × ");
+        let spelt =
+            |cross: &super::crosses::Cross| cross.parts.iter().map(|part| name(part.column)).collect::<Vec<_>>().join(" × ");
         Ok(Report {
             kind: model.kind.clone(),
             split: [0; 3],
@@ -188,9 +205,30 @@ impl Work<'_, '_> {
             slices: slices(&said, &rows, seed),
             curves: Curves::of(scored),
             importance: super::importance::by_permutation(model, table, test, seed),
+            policies: self.policies(model, test),
             members: Vec::new(),
             calibration: String::new(),
         })
+    }
+}
+
+impl Work<'_, '_> {
+    fn policies(&self, model: &Model, test: &[u32]) -> Vec<PolicyTold> {
+        let first = |row: &u32| self.table.rows[*row as usize].attempt_number == 1;
+        let firsts: Vec<u32> = test.iter().copied().filter(first).collect();
+        let values = SUCCESS_VALUES_MINOR.map(|success_value_minor| Policy::ExpectedValue { success_value_minor });
+        let mut told = Vec::new();
+        for (rows, first_attempts) in [(test, false), (&firsts, true)] {
+            for policy in std::iter::once(Policy::Approval).chain(values) {
+                let Ok(value) = policy_value::value(self.table, rows, model, policy, self.options.seed) else { continue };
+                let success_value_minor = match policy {
+                    Policy::Approval => None,
+                    Policy::ExpectedValue { success_value_minor } => Some(success_value_minor),
+                };
+                told.push(PolicyTold { policy: policy.name().to_owned(), success_value_minor, first_attempts, value });
+            }
+        }
+        told
     }
 }
 

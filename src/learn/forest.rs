@@ -83,10 +83,13 @@ impl Forest {
     ) -> Result<Self, ForestError> {
         let labels: Vec<f64> = approved.iter().map(|it| f64::from(u8::from(*it))).collect();
         let width = inputs.width();
-        let column = |input: usize| -> Vec<f64> { values.iter().skip(input).step_by(width).map(|value| f64::from(*value)).collect() };
+        let column =
+            |input: usize| -> Vec<f64> { values.iter().skip(input).step_by(width).map(|value| f64::from(*value)).collect() };
         // A column of one value is refused, and is of no use.
-        let (used, columns): (Vec<i32>, Vec<Vec<f64>>) =
-            (0..width).map(|input| (input as i32, column(input))).filter(|(_, it)| it.iter().any(|value| *value != it[0])).unzip();
+        let (used, columns): (Vec<i32>, Vec<Vec<f64>>) = (0..width)
+            .map(|input| (input as i32, column(input)))
+            .filter(|(_, it)| it.iter().any(|value| *value != it[0]))
+            .unzip();
         let mut forest = Self { inputs, bags: seeds.len(), nodes: Nodes::default() };
         if used.is_empty() {
             return Err(ForestError("every input is constant".to_owned()));
@@ -164,7 +167,9 @@ impl Nodes {
         let nodes = self.input.len();
         let leaf = |child: i32| ((-i64::from(child) - 1) as usize) < self.leaves.len();
         // A child lies after its parent, so that no path goes round.
-        let child = |(at, child): (usize, &i32)| if *child < 0 { leaf(*child) } else { *child as usize > at / 2 && (*child as usize) < nodes };
+        let child = |(at, child): (usize, &i32)| {
+            if *child < 0 { leaf(*child) } else { *child as usize > at / 2 && (*child as usize) < nodes }
+        };
         self.children.len() == 2 * nodes
             && self.threshold.len() == nodes
             && self.input.iter().all(|input| (*input as usize) < width)
@@ -188,7 +193,8 @@ mod tests {
     fn grown() -> (Forest, Vec<f32>, Vec<bool>) {
         let mut draw = Draw::new(1, 1);
         let values: Vec<f32> = (0..2_000).flat_map(|_| [draw.uniform() as f32, 7.0, draw.uniform() as f32]).collect();
-        let approved: Vec<bool> = values.chunks_exact(3).map(|row| draw.uniform() < if row[0] > 0.6 { 0.8 } else { 0.1 }).collect();
+        let approved: Vec<bool> =
+            values.chunks_exact(3).map(|row| draw.uniform() < if row[0] > 0.6 { 0.8 } else { 0.1 }).collect();
         let inputs = Inputs { numbers: vec![0, 1, 2], ..Inputs::default() };
         let options =
             ForestOptions { trees: 30, leaves: 6, depth: 4, rate: 0.1, leaf_weight_least: 5.0, ridge: 1.0, inputs_share: 1.0 };
@@ -199,7 +205,8 @@ mod tests {
     fn arrays_say_what_the_trees_say() {
         let (forest, values, approved) = grown();
         let labels: Vec<f64> = approved.iter().map(|it| f64::from(u8::from(*it))).collect();
-        let columns: Vec<f64> = [0, 2].iter().flat_map(|at| values.iter().skip(*at).step_by(3).map(|value| f64::from(*value))).collect();
+        let columns: Vec<f64> =
+            [0, 2].iter().flat_map(|at| values.iter().skip(*at).step_by(3).map(|value| f64::from(*value))).collect();
         let matrix = Matrix::new(&columns, approved.len(), 2);
         let options =
             ForestOptions { trees: 30, leaves: 6, depth: 4, rate: 0.1, leaf_weight_least: 5.0, ridge: 1.0, inputs_share: 1.0 };

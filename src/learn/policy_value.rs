@@ -22,10 +22,21 @@ pub enum Policy {
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum PolicyError {
-    #[error("the dataset says of no attempt where else it could have gone, so no other policy can be judged; build it with propensities")]
+    #[error(
+        "the dataset says of no attempt where else it could have gone, so no other policy can be judged; build it with propensities"
+    )]
     NoAlternatives,
     #[error("of {0} attempts the probability with which their PSP was chosen is not known; build the dataset with propensities")]
     NoPropensity(usize),
+}
+
+impl Policy {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Approval => "approval",
+            Self::ExpectedValue { .. } => "expected_value",
+        }
+    }
 }
 
 impl FromStr for Policy {
@@ -88,13 +99,7 @@ pub struct PolicyValue {
 }
 
 /// `rows`: which to judge on; the model should not have seen them.
-pub fn value(
-    table: &Table,
-    rows: &[u32],
-    model: &impl Scorer,
-    policy: Policy,
-    seed: u64,
-) -> Result<PolicyValue, PolicyError> {
+pub fn value(table: &Table, rows: &[u32], model: &impl Scorer, policy: Policy, seed: u64) -> Result<PolicyValue, PolicyError> {
     if table.alternatives.is_empty() {
         return Err(PolicyError::NoAlternatives);
     }
@@ -104,7 +109,9 @@ pub fn value(
     }
     let judged: Vec<(Logged, Logged)> = rows.iter().map(|row| judge(table, *row as usize, model, policy)).collect();
     let samples = Samples::draw(rows.iter().map(|row| table.rows[*row as usize].payment_id.as_str()), SAMPLES, seed);
-    let of = |drawn: &[u32], pick: fn(&(Logged, Logged)) -> Logged| drawn.iter().map(|row| pick(&judged[*row as usize])).collect::<Vec<_>>();
+    let of = |drawn: &[u32], pick: fn(&(Logged, Logged)) -> Logged| {
+        drawn.iter().map(|row| pick(&judged[*row as usize])).collect::<Vec<_>>()
+    };
     let estimate = |pick: fn(&(Logged, Logged)) -> Logged, figure: fn(&[Logged]) -> Option<f64>| {
         samples.estimate(judged.len(), |drawn| figure(&of(drawn, pick)))
     };
@@ -152,9 +159,11 @@ fn judge(table: &Table, row: usize, model: &impl Scorer, policy: Policy) -> (Log
     let choices: Vec<Choice> =
         said.into_iter().zip(fees).map(|(p, fee)| Choice { p, fee_minor: fee.map(|it| it as f64) }).collect();
     // The first of equals.
-    let best = (0..choices.len()).reduce(|best, next| {
-        if choices[next].worth(policy) > choices[best].worth(policy) { next } else { best }
-    });
+    let best = (0..choices.len()).reduce(
+        |best, next| {
+            if choices[next].worth(policy) > choices[best].worth(policy) { next } else { best }
+        },
+    );
     let best = best.unwrap_or(0);
     let fee = taken.fee_minor[usize::from(!taken.approved)] as f64;
     let reward = match policy {
@@ -163,11 +172,14 @@ fn judge(table: &Table, row: usize, model: &impl Scorer, policy: Policy) -> (Log
     };
     let of_policy = f64::from(u8::from(best == 0));
     let propensity = taken.propensity.unwrap_or(1.0);
-    let logged = |reward, expected: f64, expected_of_policy: f64| Logged { propensity, policy: of_policy, reward, expected, expected_of_policy };
-    (
-        logged(reward, choices[0].worth(policy), choices[best].worth(policy)),
-        logged(fee, choices[0].cost(), choices[best].cost()),
-    )
+    let logged = |reward, expected: f64, expected_of_policy: f64| Logged {
+        propensity,
+        policy: of_policy,
+        reward,
+        expected,
+        expected_of_policy,
+    };
+    (logged(reward, choices[0].worth(policy), choices[best].worth(policy)), logged(fee, choices[0].cost(), choices[best].cost()))
 }
 
 fn others(table: &Table, row: usize) -> &[Alternative] {
@@ -230,14 +242,23 @@ mod tests {
             row.fee_minor = fee(own);
             table.values[index * 4 + 3] = own;
             let values = vec![0.0, 0.0, 0.0, other];
-            table.alternatives.push(Alternative { row: index as u32, psp_id: PspId::new("o"), fee_minor: fee(other), propensity: Some(0.5), values });
+            table.alternatives.push(Alternative {
+                row: index as u32,
+                psp_id: PspId::new("o"),
+                fee_minor: fee(other),
+                propensity: Some(0.5),
+                values,
+            });
         }
         let rows: Vec<u32> = (0..1_000).collect();
         let of = |policy| value(&table, &rows, &Told, policy, 1).unwrap();
         let approval = of(Policy::Approval);
         let near = |found: Option<Estimate>, expected: f64| {
             let found = found.unwrap();
-            assert!((found.value - expected).abs() < 1e-6 && found.low <= expected + 1e-6 && expected - 1e-6 <= found.high, "{found:?} {expected}");
+            assert!(
+                (found.value - expected).abs() < 1e-6 && found.low <= expected + 1e-6 && expected - 1e-6 <= found.high,
+                "{found:?} {expected}"
+            );
         };
         near(approval.snips, 1.0);
         near(approval.ips, 1.0);

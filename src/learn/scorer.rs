@@ -19,7 +19,9 @@ pub trait Scorer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "member")]
 pub(super) enum Member {
-    Constant { logit: f64 },
+    Constant {
+        logit: f64,
+    },
     /// The rate of a cell: PSP mean, or a table of several columns.
     Rates(RatedCross),
     Linear(Linear),

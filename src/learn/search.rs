@@ -51,7 +51,8 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let known = [Family::Logistic, Family::Dnn, Family::WideDeep, Family::Forest].map(Self::One).into_iter().chain([Self::Auto]);
+        let known =
+            [Family::Logistic, Family::Dnn, Family::WideDeep, Family::Forest].map(Self::One).into_iter().chain([Self::Auto]);
         let names: Vec<&str> = known.clone().map(Self::name).collect();
         known.into_iter().find(|kind| kind.name() == name).ok_or_else(|| format!("one of {}", names.join(", ")))
     }

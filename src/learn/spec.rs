@@ -28,10 +28,20 @@ pub enum FitError {
 pub(super) enum Spec {
     Constant,
     /// Rates of the cells of these columns.
-    Rates { columns: Vec<usize> },
-    Linear { ridge: f64 },
-    Forest { options: ForestOptions, columns: Choice },
-    Net { options: NetOptions, columns: Choice },
+    Rates {
+        columns: Vec<usize>,
+    },
+    Linear {
+        ridge: f64,
+    },
+    Forest {
+        options: ForestOptions,
+        columns: Choice,
+    },
+    Net {
+        options: NetOptions,
+        columns: Choice,
+    },
 }
 
 /// Which columns a member sees besides the crosses.
@@ -81,7 +91,7 @@ impl Spec {
             Self::Rates { columns } => {
                 let parts = columns.iter().map(|column| Coded::levels(table, &ground.rows, *column)).collect();
                 Member::Rates(RatedCross::fit(&Cross { parts }, table, &ground.rows))
-            },
+            }
             Self::Linear { ridge } => Member::Linear(Linear::fit(&ground.crosses, table, &ground.rows, *ridge)),
             Self::Forest { options, columns } => {
                 let (inputs, values) = Inputs::fit(&ground.columns(table, *columns), &ground.crosses, table, &ground.rows);

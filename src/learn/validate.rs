@@ -79,16 +79,31 @@ fn rows(table: &Table, limits: Limits, found: &mut Validation) {
         return;
     }
     if count < limits.rows_least {
-        found.find(Weight::Refused, "rows", None, format!("{count} rows; fewer than {} teach nothing that lasts", limits.rows_least));
+        found.find(
+            Weight::Refused,
+            "rows",
+            None,
+            format!("{count} rows; fewer than {} teach nothing that lasts", limits.rows_least),
+        );
     }
     let share = table.rows.iter().filter(|row| row.approved).count() as f64 / count.max(1) as f64;
     if share < limits.class_share_least || share > 1.0 - limits.class_share_least {
-        found.find(Weight::Refused, "classes", None, format!("{:.2} % are approved; one class alone cannot be told apart", share * 100.0));
+        found.find(
+            Weight::Refused,
+            "classes",
+            None,
+            format!("{:.2} % are approved; one class alone cannot be told apart", share * 100.0),
+        );
     }
     let mut seen = HashSet::new();
     let repeats = table.rows.iter().filter(|row| !seen.insert(row.attempt_id.as_str())).count();
     if repeats > 0 {
-        found.find(Weight::Refused, "duplicates", None, format!("{repeats} rows repeat an attempt; a row in training and test is a leak"));
+        found.find(
+            Weight::Refused,
+            "duplicates",
+            None,
+            format!("{repeats} rows repeat an attempt; a row in training and test is a leak"),
+        );
     }
     if table.rows.windows(2).any(|two| two[0].attempted_at > two[1].attempted_at) {
         found.find(Weight::Refused, "order", None, "rows are not in order of time; a split by time needs it".to_owned());
@@ -101,7 +116,12 @@ fn examine(table: &Table, split: &Split, column: usize, approved: &[bool], limit
     let values: Vec<f64> = table.values.iter().skip(column).step_by(table.columns.len()).map(|value| f64::from(*value)).collect();
     let bad = values.iter().filter(|value| !value.is_finite()).count();
     if bad > 0 {
-        found.find(Weight::Refused, "not_finite", Some(name), format!("{bad} values are no numbers; the encoder must give a default"));
+        found.find(
+            Weight::Refused,
+            "not_finite",
+            Some(name),
+            format!("{bad} values are no numbers; the encoder must give a default"),
+        );
         return;
     }
     if values.iter().all(|value| Some(value) == values.first()) {
@@ -211,7 +231,12 @@ mod tests {
             (Box::new(|it| it.values[3] = f32::NAN), "not_finite", Some("noise"), true),
             (Box::new(|it| it.values[0] = 9.0), "out_of_range", Some("candidate_psp"), true),
             (Box::new(|it| put(it, 3, &|_, _| 1.0)), "constant", Some("noise"), false),
-            (Box::new(|it| put(it, 3, &|row, approved| if approved { 1.0 } else { (row % 3) as f32 * 0.1 })), "leak", Some("noise"), true),
+            (
+                Box::new(|it| put(it, 3, &|row, approved| if approved { 1.0 } else { (row % 3) as f32 * 0.1 })),
+                "leak",
+                Some("noise"),
+                true,
+            ),
             (Box::new(|it| put(it, 3, &|row, _| row as f32)), "shift", Some("noise"), false),
         ];
         assert_eq!(found(|_| ()), []);

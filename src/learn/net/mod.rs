@@ -85,7 +85,8 @@ impl Net {
         let mut values = data.values.to_vec();
         values.chunks_exact_mut(net.inputs.width()).for_each(|row| net.standardise(row));
         let cells: Vec<u32> = data.rows.iter().flat_map(|row| net.cells(data.table.features(*row as usize))).collect();
-        let approved: Vec<f32> = data.rows.iter().map(|row| f32::from(u8::from(data.table.rows[*row as usize].approved))).collect();
+        let approved: Vec<f32> =
+            data.rows.iter().map(|row| f32::from(u8::from(data.table.rows[*row as usize].approved))).collect();
         for seed in seeds {
             let wide_cells = net.wide.iter().map(Cross::cells).sum();
             let set = train::Set { values: &values, width: net.inputs.width(), cells: &cells, wide_cells, approved: &approved };
@@ -117,10 +118,14 @@ impl Net {
             inputs.clear();
             self.inputs.append(values, &mut inputs);
             self.standardise(&mut inputs);
-            let sum: f32 = self.bags.iter().map(|bag| {
-                let wide: f32 = self.cells(values).map(|cell| bag.wide[cell as usize]).sum();
-                bag.forward(&inputs, &mut layer, &mut next) + wide
-            }).sum();
+            let sum: f32 = self
+                .bags
+                .iter()
+                .map(|bag| {
+                    let wide: f32 = self.cells(values).map(|cell| bag.wide[cell as usize]).sum();
+                    bag.forward(&inputs, &mut layer, &mut next) + wide
+                })
+                .sum();
             out.push(f64::from(sum) / self.bags.len().max(1) as f64);
         }
     }
@@ -151,9 +156,10 @@ impl Net {
             bag.wide.len() == wide
                 && bag.weights.len() == sizes.len() - 1
                 && bag.biases.len() == sizes.len() - 1
-                && sizes.windows(2).zip(bag.weights.iter().zip(&bag.biases)).all(|(size, (weights, biases))| {
-                    weights.len() == size[0] * size[1] && biases.len() == size[1]
-                })
+                && sizes
+                    .windows(2)
+                    .zip(bag.weights.iter().zip(&bag.biases))
+                    .all(|(size, (weights, biases))| weights.len() == size[0] * size[1] && biases.len() == size[1])
         };
         self.inputs.is_sound(width)
             && self.wide.iter().all(|cross| cross.is_sound(width))

@@ -69,7 +69,8 @@ impl Weights {
     }
 
     fn loss(&self, set: &Set<'_>, batch: &[usize], dropout: f32, draw: &mut Draw) -> Result<Tensor, NetError> {
-        let gathered: Vec<f32> = batch.iter().flat_map(|row| &set.values[row * set.width..(row + 1) * set.width]).copied().collect();
+        let gathered: Vec<f32> =
+            batch.iter().flat_map(|row| &set.values[row * set.width..(row + 1) * set.width]).copied().collect();
         let mut layer = Tensor::from_vec(gathered, (batch.len(), set.width), &Device::Cpu)?;
         for (index, (weights, biases)) in self.layers.iter().enumerate() {
             layer = layer.matmul(weights)?.broadcast_add(biases)?;
