@@ -6,8 +6,7 @@
 //!
 //! Reading order: `payment` (an attempt and its outcome become a result) → `window` (results become tiles and windows) →
 //! `psp` (windows become health, a state, a transition) → `policy` (health, rules and history become a decision); `features` (payments
-//! and history become numbers); `alerts` (transitions
-//! become what people are told).
+//! and history become numbers); `alerts` (transitions become what people are told).
 
 pub mod settings;
 pub mod codes;

@@ -8,7 +8,7 @@ use crate::domain::psp::WindowStats;
 pub(super) type CandidateFeature = for<'a> fn(&RequestFacts<'a>, &CandidateFacts<'a>) -> Value<'a>;
 
 pub(super) const CANDIDATE: &[(&str, CandidateFeature)] = &[
-    ("psp", |_, psp| Value::text(Some(psp.psp_id.as_str()))),
+    ("psp", |_, psp| Value::Hash(psp.psp)),
     ("psp_brand_three_ds", |it, psp| Value::Hash(key::joined(it.traits.get(Property::BrandThreeDs), psp.psp))),
     ("psp_country", |it, psp| Value::Hash(key::joined(it.traits.get(Property::Country), psp.psp))),
     ("psp_attempt_number", |it, psp| Value::Hash(key::joined(it.traits.get(Property::AttemptNumber), psp.psp))),

@@ -191,7 +191,7 @@ impl<F> Slot<F> {
                     RatePrior::Fixed(prior) => *prior,
                     RatePrior::Column(column) => f64::from(row[*column]),
                 };
-                Some((prior.mul_add(*weight, hits) / (of + weight)) as f32)
+                Some(((hits + prior * weight) / (of + weight)) as f32)
             }
             (SlotKind::Words(words), Value::Text(text)) => {
                 words.iter().position(|word| **word == *text).map(|place| (place + 1) as f32)

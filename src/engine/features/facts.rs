@@ -4,7 +4,7 @@
 
 use super::history::HistoryView;
 use super::key::{self, Key, Property, Subject, Traits, hash_of, hash_or_absent};
-use super::state::{Came, Chain, HalfLives, Outcomes, Profile, Try};
+use super::state::{Came, Chain, Moments, Outcomes, Profile, Try};
 use crate::domain::payment::Payment;
 use crate::domain::psp::Windows;
 use crate::domain::{EpochMs, PspId};
@@ -15,7 +15,7 @@ pub struct RequestFacts<'a> {
     pub(super) payment: &'a Payment,
     pub(super) at: EpochMs,
     pub(super) attempt_number: i32,
-    pub(super) half_lives: HalfLives,
+    pub(super) now: Moments,
     pub(super) traits: Traits,
     pub(super) chain: Option<&'a Chain>,
     pub(super) tries: Tries,
@@ -75,7 +75,7 @@ impl<'a> RequestFacts<'a> {
             payment,
             at,
             attempt_number,
-            half_lives: history.settings().half_lives(),
+            now: history.settings().half_lives().at(at),
             traits,
             chain,
             tries,
@@ -102,11 +102,11 @@ impl<'a> RequestFacts<'a> {
     }
 
     pub(super) fn slow(&self, outcomes: Option<&Outcomes>) -> (f64, f64) {
-        outcomes.map_or((0.0, 0.0), |outcomes| outcomes.slow(self.at, self.half_lives))
+        outcomes.map_or((0.0, 0.0), |outcomes| outcomes.slow(self.now))
     }
 
     pub(super) fn fast(&self, outcomes: Option<&Outcomes>) -> (f64, f64) {
-        outcomes.map_or((0.0, 0.0), |outcomes| outcomes.fast(self.at, self.half_lives))
+        outcomes.map_or((0.0, 0.0), |outcomes| outcomes.fast(self.now))
     }
 
     pub(super) fn seconds_since(&self, then: EpochMs) -> f64 {
@@ -117,7 +117,6 @@ impl<'a> RequestFacts<'a> {
 /// Of a PSP that could take the payment.
 #[derive(Clone, Copy)]
 pub struct CandidateFacts<'a> {
-    pub(super) psp_id: &'a PspId,
     pub(super) psp: u64,
     /// By `Property as usize`.
     pub(super) outcomes: [Option<&'a Outcomes>; Property::EVERY.len()],
@@ -131,12 +130,11 @@ pub struct CandidateFacts<'a> {
 }
 
 impl<'a> CandidateFacts<'a> {
-    pub fn gather(request: &RequestFacts<'a>, psp_id: &'a PspId, history: &'a dyn HistoryView) -> Self {
+    pub fn gather(request: &RequestFacts<'a>, psp_id: &PspId, history: &'a dyn HistoryView) -> Self {
         let psp = hash_of(psp_id.as_str());
         let own = Key::new(Subject::Psp, psp);
         let tries = request.chain.iter().flat_map(|chain| &chain.tries).filter(|tried| tried.psp == psp);
         Self {
-            psp_id,
             psp,
             outcomes: Property::EVERY.map(|property| {
                 let hash = request.traits.get(property);

@@ -3,7 +3,7 @@
 //! Owns what is kept and when it is forgotten. Never reads ahead: what a result says counts from the moment when it is told, and a
 //! key that is asked for is answered as it stands.
 //!
-//! Memory: at most `entities_max` of each kind of value (a profile 96 bytes with its key, outcomes 64, a pace up to 1 KB, a chain
+//! Memory: at most `entities_max` of each kind of value (a profile 96 bytes with its key, outcomes 80, a pace up to 1 KB, a chain
 //! 220 for each of at most 16 attempts), and for each PSP its windows (about 200 KB when busy). Beyond that, what is new is not
 //! kept until old values are forgotten.
 
@@ -203,7 +203,7 @@ impl History {
     }
 
     fn count(&mut self, tried: &Try, at: EpochMs, approved: bool) {
-        let most = self.settings.entities_max;
+        let (most, moments) = (self.settings.entities_max, self.half_lives.at(at));
         for key in profile_keys(tried) {
             if let Some(profile) = self.profiles.values.get_mut(&key) {
                 profile.saw_result(at, tried.psp, approved);
@@ -214,7 +214,7 @@ impl History {
         let alone = Property::ALONE.map(of).map(|(property, hash)| (hash, Key::new(Subject::Property(property), hash)));
         for (_, key) in at_psp.into_iter().chain(alone).filter(|(hash, _)| *hash != 0) {
             if let Some(outcomes) = self.outcomes.entry(key, at, most) {
-                outcomes.add(at, approved, self.half_lives);
+                outcomes.add(at, moments, approved);
             }
         }
     }

@@ -120,7 +120,7 @@ impl Traits {
     }
 
     pub fn of(payment: &Payment, at: EpochMs, attempt_number: i32, previous_psp: u64) -> Self {
-        let number = |value: i64| hash_of("number") ^ mixed(value as u64);
+        let number = |value: i64| mixed(value as u64 ^ NUMBERS);
         let mut all = [0; Property::EVERY.len()];
         let mut set = |property: Property, hash: u64| all[property as usize] = hash;
         let card = &payment.card;
@@ -145,6 +145,8 @@ impl Traits {
     }
 }
 
+/// Sets numbers apart from each other: small ones differ in few bits.
+const NUMBERS: u64 = 0x9e37_79b9_7f4a_7c15;
 pub(super) const HOUR_MS: i64 = 3_600_000;
 /// Later attempts are counted with this one.
 pub(super) const ATTEMPTS_APART: i32 = 5;

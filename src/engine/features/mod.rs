@@ -18,7 +18,7 @@ mod candidate;
 mod catalogue;
 mod encode;
 
-pub use catalogue::{Catalogue, CatalogueError, Feature, Group, HistorySettings, Kind, Per, Transform};
+pub use catalogue::{Catalogue, CatalogueError, Feature, Group, HistorySettings, Kind, Per, Prior, Transform};
 pub use encode::{EncodedColumn, Encoder};
 pub use facts::{CandidateFacts, RequestFacts};
 pub use history::{AttemptResult, History, HistoryView};

@@ -22,7 +22,7 @@ pub(super) const CARD: &[(&str, RequestFeature)] = &[
     ("card_bin", |it| Value::text(it.payment.card.bin.get(..6))),
     ("card_bin_range", |it| Value::text(it.payment.card.bin.get(..4))),
     ("card_bank", |it| Value::text(it.payment.card.bank.as_deref())),
-    ("card_country", |it| Value::text(key::country_of(it.payment))),
+    ("card_country", |it| Value::hash(Some(it.traits.get(Property::Country)))),
     ("card_has_token", |it| Value::Flag(it.payment.card.token.is_some())),
     ("bin_rate", |it| Value::rate(it.slow(it.alone(Property::Bin)))),
     ("bin_results", |it| Value::count(it.slow(it.alone(Property::Bin)).1)),
@@ -31,7 +31,7 @@ pub(super) const CARD: &[(&str, RequestFeature)] = &[
 ];
 
 pub(super) const TRANSACTION: &[(&str, RequestFeature)] = &[
-    ("merchant", |it| Value::text(Some(&it.payment.merchant_id))),
+    ("merchant", |it| Value::hash(Some(it.traits.get(Property::Merchant)))),
     ("currency", |it| Value::text(Some(&it.payment.currency))),
     ("method", |it| Value::text(Some(&it.payment.method))),
     ("sub_method", |it| Value::text(it.payment.sub_method.as_deref())),

@@ -13,23 +13,65 @@ const PACE_MS: i64 = 60_000;
 const SECOND_MS: i64 = 1_000;
 
 /// Approved ones and all, each counting less the older it is: half as much after the half-life.
+///
+/// Weights are those at the beginning of `period`, a half-life by number: a result weighs more the later in its period it comes, and
+/// everything halves from period to period. So a value fades without being touched, by a factor that is the same for all values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Decayed {
+    period: i64,
     approved: f64,
     all: f64,
 }
 
+/// A time on the scale of a half-life.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Moment {
+    period: i64,
+    /// 2 to the power of the position in the period: 1 to 2.
+    weight: f64,
+}
+
+impl Moment {
+    fn of(at: EpochMs, half_life_ms: f64) -> Self {
+        let half_lives = at as f64 / half_life_ms;
+        let period = half_lives.floor();
+        Self { period: period as i64, weight: (half_lives - period).exp2() }
+    }
+}
+
+/// Exactly 2 to the power of `-periods`; nothing is left after a thousand.
+fn halved(periods: i64) -> f64 {
+    if (0..1_000).contains(&periods) { f64::from_bits(((1_023 - periods) as u64) << 52) } else { 0.0 }
+}
+
 impl Decayed {
-    fn add(&mut self, decay: f64, weight: f64, approved: bool) {
-        self.all = self.all.mul_add(decay, weight);
-        self.approved = self.approved.mul_add(decay, if approved { weight } else { 0.0 });
+    fn add(&mut self, moment: Moment, approved: bool) {
+        let mut weight = moment.weight;
+        if moment.period >= self.period {
+            let faded = halved(moment.period - self.period);
+            self.all *= faded;
+            self.approved *= faded;
+            self.period = moment.period;
+        } else {
+            weight *= halved(self.period - moment.period);
+        }
+        self.all += weight;
+        if approved {
+            self.approved += weight;
+        }
+    }
+
+    /// Approved ones and all.
+    fn read(&self, now: Moment) -> (f64, f64) {
+        let faded = halved((now.period - self.period).max(0)) / now.weight;
+        (self.approved * faded, self.all * faded)
     }
 }
 
 /// Results with something in common, over a short and a long half-life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcomes {
-    at: EpochMs,
+    last_at: EpochMs,
     fast: Decayed,
     slow: Decayed,
 }
@@ -41,34 +83,38 @@ pub(super) struct HalfLives {
     pub(super) slow_ms: f64,
 }
 
+/// A time on the scales of both half-lives: worked out once, for all that is read or counted then.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Moments {
+    fast: Moment,
+    slow: Moment,
+}
+
+impl HalfLives {
+    pub(super) fn at(self, at: EpochMs) -> Moments {
+        Moments { fast: Moment::of(at, self.fast_ms), slow: Moment::of(at, self.slow_ms) }
+    }
+}
+
 impl Outcomes {
     pub(super) fn last_at(&self) -> EpochMs {
-        self.at
+        self.last_at
     }
 
     /// A result that is told late counts as much less as it is older.
-    pub(super) fn add(&mut self, at: EpochMs, approved: bool, half_lives: HalfLives) {
-        let passed_ms = at.saturating_sub(self.at) as f64;
-        let faded = |half_life_ms: f64| (-passed_ms.abs() / half_life_ms).exp2();
-        for (counts, half_life_ms) in [(&mut self.fast, half_lives.fast_ms), (&mut self.slow, half_lives.slow_ms)] {
-            let (decay, weight) = if passed_ms < 0.0 { (1.0, faded(half_life_ms)) } else { (faded(half_life_ms), 1.0) };
-            counts.add(decay, weight, approved);
-        }
-        self.at = self.at.max(at);
+    pub(super) fn add(&mut self, at: EpochMs, moments: Moments, approved: bool) {
+        self.last_at = self.last_at.max(at);
+        self.fast.add(moments.fast, approved);
+        self.slow.add(moments.slow, approved);
     }
 
     /// Approved ones and all.
-    pub(super) fn slow(&self, now: EpochMs, half_lives: HalfLives) -> (f64, f64) {
-        Self::read(self.slow, now - self.at, half_lives.slow_ms)
+    pub(super) fn slow(&self, now: Moments) -> (f64, f64) {
+        self.slow.read(now.slow)
     }
 
-    pub(super) fn fast(&self, now: EpochMs, half_lives: HalfLives) -> (f64, f64) {
-        Self::read(self.fast, now - self.at, half_lives.fast_ms)
-    }
-
-    fn read(counts: Decayed, passed_ms: i64, half_life_ms: f64) -> (f64, f64) {
-        let decay = (-(passed_ms.max(0) as f64) / half_life_ms).exp2();
-        (counts.approved * decay, counts.all * decay)
+    pub(super) fn fast(&self, now: Moments) -> (f64, f64) {
+        self.fast.read(now.fast)
     }
 }
 

@@ -241,21 +241,29 @@ fn counts_fade_by_half_lives_whenever_they_are_read() {
     let settings = Catalogue::shipped().unwrap().history;
     let half_lives = settings.half_lives();
     let (fast, slow) = (half_lives.fast_ms as i64, half_lives.slow_ms as i64);
+    let add = |outcomes: &mut Outcomes, at: i64, approved: bool| outcomes.add(at, half_lives.at(at), approved);
     let mut outcomes = Outcomes::default();
-    outcomes.add(START, true, half_lives);
-    outcomes.add(START + slow, false, half_lives);
-    let (approved, all) = outcomes.slow(START + slow, half_lives);
+    add(&mut outcomes, START, true);
+    add(&mut outcomes, START + slow, false);
+    let (approved, all) = outcomes.slow(half_lives.at(START + slow));
     assert!((approved - 0.5).abs() < 1e-9 && (all - 1.5).abs() < 1e-9, "{approved} of {all}");
-    let (_, all) = outcomes.fast(START + slow + fast, half_lives);
+    let (_, all) = outcomes.fast(half_lives.at(START + slow + fast));
     assert!((all - 0.5).abs() < 1e-6, "{all}");
+    for passed in [0, 1, fast / 3, fast, 5 * fast + 77, slow + 12_345_678] {
+        let (_, all) = outcomes.slow(half_lives.at(START + slow + passed));
+        let expected = 1.5 * (-(passed as f64) / half_lives.slow_ms).exp2();
+        assert!((all - expected).abs() < 1e-9, "{all}, not {expected} after {passed} ms");
+    }
     // Told late: as if it had been told in time.
     let (mut in_order, mut late) = (outcomes, outcomes);
-    in_order.add(START + slow, true, half_lives);
-    in_order.add(START + 2 * slow, true, half_lives);
-    late.add(START + 2 * slow, true, half_lives);
-    late.add(START + slow, true, half_lives);
-    let (a, b) = (in_order.slow(START + 3 * slow, half_lives), late.slow(START + 3 * slow, half_lives));
+    add(&mut in_order, START + slow, true);
+    add(&mut in_order, START + 2 * slow, true);
+    add(&mut late, START + 2 * slow, true);
+    add(&mut late, START + slow, true);
+    let (a, b) = (in_order.slow(half_lives.at(START + 3 * slow)), late.slow(half_lives.at(START + 3 * slow)));
     assert!((a.0 - b.0).abs() < 1e-9 && (a.1 - b.1).abs() < 1e-9, "{a:?} {b:?}");
+    // Ages later nothing is left, and nothing breaks.
+    assert_eq!(outcomes.fast(half_lives.at(START + 2_000 * fast)), (0.0, 0.0));
 }
 
 #[test]

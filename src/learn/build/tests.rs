@@ -66,7 +66,7 @@ fn events(count: usize) -> Vec<Event> {
                 "payment": {
                     "payment_id": payment, "order_id": payment, "merchant_id": "m", "currency": "EUR",
                     "customer_id": format!("c{}", draws.below(20)), "amount_minor": draws.below(500) * 100,
-                    "card": {"bin": ["411111", "545454"][draws.below(2) as usize], "brand": ["VISA", "DINERS"][draws.below(2) as usize]},
+                    "card": {"bin": (["411111", "545454"][draws.below(2) as usize]), "brand": (["VISA", "DINERS"][draws.below(2) as usize])},
                     "method": "card", "geo": {"country": "DE"},
                     "message": {"initiator": "CUSTOMER", "avs_sent": false, "mcc": "4511", "three_ds": draws.below(2) == 0}
                 },
@@ -75,7 +75,7 @@ fn events(count: usize) -> Vec<Event> {
             let latency_ms = [300, 5_000, 400_000][draws.below(20).saturating_sub(17) as usize];
             let outcome = json!({
                 "attempt_id": format!("a{number}"), "payment_id": payment, "psp_id": psp, "latency_ms": latency_ms,
-                "status": ["APPROVED", "DECLINED", "ERROR"][draws.below(3) as usize], "error_code": "51",
+                "status": (["APPROVED", "DECLINED", "ERROR"][draws.below(3) as usize]), "error_code": "51",
                 "occurred_at": at + latency_ms as i64
             });
             let outcome = (draws.below(15) > 0).then(|| serde_json::from_value(outcome).unwrap());
