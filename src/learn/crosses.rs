@@ -20,14 +20,14 @@ const BEAM_FIRST: usize = 6;
 const BEAM: usize = 16;
 /// Columns that did best as the second are all that may be a third or a fourth.
 const PARTS_MOST: usize = 48;
-const KEPT_MOST: usize = 12;
+const KEPT_MOST: usize = 10;
 const POOL: usize = 400;
 /// A cell is believed as if it had been seen this often at the rate of what it is a part of.
 pub(super) const PRIOR_ROWS: f64 = 20.0;
 /// Curvature added to that of a cell, in the judging of what a cross adds.
 const STIFFNESS: f64 = 5.0;
 /// Log loss, summed over the rows, that a further cross must take away.
-const GAIN_LEAST: f64 = 6.0;
+const GAIN_LEAST: f64 = 2.0;
 
 /// How a column's value becomes a code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +89,12 @@ impl Cross {
     /// The cross without its last part, and so on down to one part.
     pub(super) fn prefixes(&self) -> impl Iterator<Item = Self> + '_ {
         (1..=self.parts.len()).map(|count| Self { parts: self.parts[..count].to_vec() })
+    }
+
+    fn columns(&self) -> Vec<usize> {
+        let mut columns: Vec<usize> = self.parts.iter().map(|part| part.column).collect();
+        columns.sort_unstable();
+        columns
     }
 
     fn key(&self) -> Vec<(usize, usize)> {
@@ -250,6 +256,14 @@ impl Ground<'_> {
             }
             logits = shifted(&pool[index], &logits, &approved);
             chosen.push(Cross { parts: pool[index].parts.iter().map(|part| self.coded[*part].clone()).collect() });
+        }
+        // Those that tell most by themselves, where there is room: a rate of fewer columns is surer than what is left of a larger one.
+        let mut sets: HashSet<Vec<usize>> = chosen.iter().map(Cross::columns).collect();
+        for grown in pool.iter().filter(|grown| grown.parts.len() > 1) {
+            let cross = Cross { parts: grown.parts.iter().map(|part| self.coded[*part].clone()).collect() };
+            if chosen.len() < KEPT_MOST && sets.insert(cross.columns()) {
+                chosen.push(cross);
+            }
         }
         let mut keys: HashSet<Vec<(usize, usize)>> = HashSet::new();
         chosen.retain(|cross| keys.insert(cross.key()));
