@@ -34,7 +34,7 @@ pub fn split(rows: &[Row], shares: Shares) -> Split {
 }
 
 /// `count` parts of equally many rows by time.
-pub fn blocks(rows: &[Row], count: usize) -> Vec<Vec<u32>> {
+pub(super) fn blocks(rows: &[Row], count: usize) -> Vec<Vec<u32>> {
     let edges: Vec<usize> = (1..count).map(|edge| rows.len() * edge / count).collect();
     parts(rows, &edges)
 }
@@ -51,7 +51,7 @@ fn parts(rows: &[Row], edges: &[usize]) -> Vec<Vec<u32>> {
 }
 
 /// All but one part, in order.
-pub fn others(parts: &[Vec<u32>], left_out: usize) -> Vec<u32> {
+pub(super) fn others(parts: &[Vec<u32>], left_out: usize) -> Vec<u32> {
     let kept: Range<usize> = 0..parts.len();
     kept.filter(|part| *part != left_out).flat_map(|part| parts[part].iter().copied()).collect()
 }
