@@ -26,7 +26,7 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// A routing request as JSON, its fields as in schemas/routing_request.avsc
+    /// A routing request as JSON, its fields as in `schemas/routing_request.avsc`
     #[arg(value_name = "REQUEST.json")]
     request: PathBuf,
     /// What happened before: history files; without any, nothing is known
