@@ -60,8 +60,9 @@ fn january_has_the_odds_that_it_was_drawn_by() {
         .filter(|row| row.attempt_number == 1)
         .map(|row| (row.psp_id.as_str(), row.propensity.unwrap()))
         .collect();
-    for (psp, share) in [("goldcard", 0.076), ("moneycard", 0.177), ("simplecard", 0.262), ("uk_card", 0.485)] {
-        assert!((first[psp] - share).abs() < 0.0006, "{psp}: {}", first[psp]);
+    // Counted apart from this program, with the chains of the mapping.
+    for (psp, share) in [("goldcard", 0.0746), ("moneycard", 0.1726), ("simplecard", 0.2634), ("uk_card", 0.4894)] {
+        assert!((first[psp] - share).abs() < 0.0001, "{psp}: {}", first[psp]);
     }
     assert!(table.values.iter().all(|value| value.is_finite()));
     let fee = table.rows.iter().find(|row| row.psp_id.as_str() == "goldcard").unwrap().fee_minor;

@@ -26,7 +26,7 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// A routing request as JSON, its fields as in schemas/routing_request.avsc
+    /// A routing request as JSON, its fields as in `schemas/routing_request.avsc`
     #[arg(value_name = "REQUEST.json")]
     request: PathBuf,
     /// What happened before: history files; without any, nothing is known
@@ -137,10 +137,7 @@ fn history_of(settings: &Settings, options: &Options, request: &RoutingRequest) 
 fn candidates(settings: &Settings, request: &RoutingRequest) -> Vec<PspId> {
     let merchant = settings.merchants.iter().find(|merchant| merchant.id == request.payment.merchant_id);
     let allowed = |psp: &PspId| request.allowed_psps.as_ref().is_none_or(|allowed| allowed.contains(psp));
-    let eligible = settings.psps.iter().filter(|psp| {
-        let has_contract = merchant.is_none_or(|merchant| merchant.psps.contains(&psp.id));
-        has_contract && allowed(&psp.id) && can_take(psp, &request.payment)
-    });
+    let eligible = settings.psps.iter().filter(|psp| allowed(&psp.id) && can_take(psp, merchant, &request.payment));
     eligible.map(|psp| psp.id.clone()).collect()
 }
 

@@ -76,7 +76,7 @@ impl Encoder {
                 Function::Candidate(function) => candidate.push(Slot { function, column, kind, indicator, default }),
             }
         }
-        Self { columns, request, candidate, request_width, catalogue }
+        Self { catalogue, columns, request, candidate, request_width }
     }
 
     pub fn catalogue(&self) -> &Catalogue {

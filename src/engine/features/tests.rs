@@ -39,7 +39,7 @@ fn attempt(id: &str, at: i64, psp: &str, payment: Payment) -> PaymentAttempt {
     }
 }
 
-fn result<'a>(attempt_id: &'a str, at: i64, verdict: Verdict) -> AttemptResult<'a> {
+fn result(attempt_id: &str, at: i64, verdict: Verdict) -> AttemptResult<'_> {
     AttemptResult {
         payment_id: "p",
         attempt_id,

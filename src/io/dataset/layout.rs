@@ -220,7 +220,7 @@ pub(super) fn read_alternatives(path: &Path, table: &mut Table) -> Result<(), Da
     let (successes, failures) = (taken.longs()?, taken.longs()?);
     let width = table.columns.len();
     let values = taken.features(rows);
-    if of_rows.iter().any(|&row| usize::try_from(row).map_or(true, |row| row >= table.rows.len())) {
+    if of_rows.iter().any(|&row| !usize::try_from(row).is_ok_and(|row| row < table.rows.len())) {
         return Err(DatasetError::damaged(path, "has an alternative to a row that is not there"));
     }
     table.alternatives = (0..rows)

@@ -241,10 +241,7 @@ fn alternatives<'a>(
     attempt: &PaymentAttempt,
 ) -> Vec<&'a Psp> {
     let merchant = merchants.get(&attempt.payment.merchant_id);
-    let fits = |psp: &&Psp| {
-        let has_contract = merchant.is_none_or(|merchant| merchant.psps.contains(&psp.id));
-        psp.id != attempt.psp_id && has_contract && can_take(psp, &attempt.payment)
-    };
+    let fits = |psp: &&Psp| psp.id != attempt.psp_id && can_take(psp, merchant, &attempt.payment);
     psps.values().filter(fits).collect()
 }
 

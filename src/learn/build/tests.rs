@@ -72,11 +72,11 @@ fn events(count: usize) -> Vec<Event> {
                 },
                 "attempt_id": format!("a{number}"), "attempt_number": 1 + draws.below(3), "psp_id": psp, "attempted_at": at
             });
-            let latency_ms = [300, 5_000, 400_000][draws.below(20).saturating_sub(17) as usize];
+            let latency_ms = [300_i64, 5_000, 400_000][draws.below(20).saturating_sub(17) as usize];
             let outcome = json!({
                 "attempt_id": format!("a{number}"), "payment_id": payment, "psp_id": psp, "latency_ms": latency_ms,
                 "status": (["APPROVED", "DECLINED", "ERROR"][draws.below(3) as usize]), "error_code": "51",
-                "occurred_at": at + latency_ms as i64
+                "occurred_at": at + latency_ms
             });
             let outcome = (draws.below(15) > 0).then(|| serde_json::from_value(outcome).unwrap());
             (serde_json::from_value(attempt).unwrap(), outcome)
