@@ -5,11 +5,14 @@
 #        kafka.sh status [PORT]           print host:port if it answers, else exit 3
 #        kafka.sh tool CLASS ARG…         one of Kafka's own tools: TopicCommand, ConsoleConsumer, ConsoleProducer, ConsumerGroupCommand …
 # PORT+1 is taken by the controller, PORT+2 by a second listener, which tells its clients to come to PORT+3: there a proxy can stand.
-# Everything lands in $SMARTROUTER_KAFKA_DIR (default ~/.cache/smartrouter/kafka): jars in lib/, data and log by port. With
+# Everything lands in $SMARTROUTER_KAFKA_DIR (default ~/.cache/smartrouter/kafka): jars in lib/, data and log by port.
+# SMARTROUTER_KAFKA_VERSION=X.Y.Z takes another version than that of pom.xml, from a lib/ of its own. With
 # KAFKA_BOOTSTRAP=host:port set, that broker is used: nothing is started or stopped.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 dir=${SMARTROUTER_KAFKA_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/smartrouter/kafka}
+version=${SMARTROUTER_KAFKA_VERSION:-}
+lib=$dir/lib${version:+-$version}
 log4j=-Dlog4j2.configurationFile=$here/log4j2.properties
 
 fail() { echo "kafka.sh: $1" >&2; exit "${2:-1}"; }
@@ -23,7 +26,7 @@ answers() { # HOST PORT: something listens there
 }
 
 ready() { # HOST PORT: the broker answers a client
-  answers "$1" "$2" && timeout 20 java -XX:TieredStopAtLevel=1 "$log4j" -cp "$dir/lib/*" \
+  answers "$1" "$2" && timeout 20 java -XX:TieredStopAtLevel=1 "$log4j" -cp "$lib/*" \
     org.apache.kafka.tools.BrokerApiVersionsCommand --bootstrap-server "$1:$2" > /dev/null 2>&1
 }
 
@@ -38,17 +41,17 @@ jars() {
   need java openjdk-17-jre-headless
   local stamp
   stamp=$(cksum < "$here/pom.xml")
-  [ "$(cat "$dir/lib/.pom" 2> /dev/null)" = "$stamp" ] && return
+  [ "$(cat "$lib/.pom" 2> /dev/null)" = "$stamp" ] && return
   need mvn maven
   mkdir -p "$dir"
   (
     flock 9 # two starts at once fetch once
-    [ "$(cat "$dir/lib/.pom" 2> /dev/null)" = "$stamp" ] && exit
-    echo "fetching Apache Kafka to $dir/lib" >&2
-    rm -rf "$dir/lib"
-    mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies -DoutputDirectory="$dir/lib" >&2 \
+    [ "$(cat "$lib/.pom" 2> /dev/null)" = "$stamp" ] && exit
+    echo "fetching Apache Kafka to $lib" >&2
+    rm -rf "$lib"
+    mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies -DoutputDirectory="$lib" ${version:+-Dkafka.version="$version"} >&2 \
       || fail "Maven could not fetch Kafka's jars: see its messages above"
-    echo "$stamp" > "$dir/lib/.pom"
+    echo "$stamp" > "$lib/.pom"
   ) 9> "$dir/.lock"
 }
 
@@ -58,11 +61,11 @@ launch() {
     -e "s|@PROXY_PORT@|$((port + 3))|" -e "s|@DATA@|$home/data|" "$here/server.properties.in" > "$home/server.properties"
   if [ ! -f "$home/data/meta.properties" ]; then
     local id
-    id=$(java "$log4j" -cp "$dir/lib/*" kafka.tools.StorageTool random-uuid)
-    java "$log4j" -cp "$dir/lib/*" kafka.tools.StorageTool format -t "$id" -c "$home/server.properties" > "$home/log" 2>&1 \
+    id=$(java "$log4j" -cp "$lib/*" kafka.tools.StorageTool random-uuid)
+    java "$log4j" -cp "$lib/*" kafka.tools.StorageTool format -t "$id" -c "$home/server.properties" > "$home/log" 2>&1 \
       || fail "the data directory could not be formatted: $home/log"
   fi
-  setsid nohup java -Xms512m -Xmx512m -XX:+UseG1GC -XX:MaxGCPauseMillis=20 "$log4j" -cp "$dir/lib/*" \
+  setsid nohup java -Xms512m -Xmx512m -XX:+UseG1GC -XX:MaxGCPauseMillis=20 "$log4j" -cp "$lib/*" \
     kafka.Kafka "$home/server.properties" > "$home/log" 2>&1 < /dev/null &
   echo $! > "$home/pid"
 }
@@ -108,10 +111,10 @@ if [ "$command" = tool ]; then
   jars
   for package in org.apache.kafka.tools org.apache.kafka.tools.consumer org.apache.kafka.tools.consumer.group kafka.tools kafka.admin ''; do
     entry=${package:+${package//.//}/}$class.class
-    for jar in "$dir"/lib/kafka*.jar; do
+    for jar in "$lib"/kafka*.jar; do
       # java's own launcher tells whether a class is there only by failing, so look into the jars.
       unzip -l "$jar" "$entry" > /dev/null 2>&1 || continue
-      exec java -XX:TieredStopAtLevel=1 "$log4j" -cp "$dir/lib/*" "${package:+$package.}$class" "$@"
+      exec java -XX:TieredStopAtLevel=1 "$log4j" -cp "$lib/*" "${package:+$package.}$class" "$@"
     done
   done
   fail "no tool $class in Kafka's jars; try TopicCommand, ConsoleConsumer, ConsoleProducer, ConsumerGroupCommand" 2

@@ -7,7 +7,7 @@ use super::psp::SimPsp;
 use super::world::WorldSettings;
 use crate::domain::payment::Payment;
 use crate::domain::{EpochMs, PspId};
-use crate::engine::settings::{Fee, Merchant, Psp, Split};
+use crate::engine::settings::{Fee, Merchant, Psp, Settings, Split};
 
 /// A Monday, noon in Mexico City.
 pub(super) const START: EpochMs = 1_767_636_000_000;
@@ -50,4 +50,13 @@ pub(super) fn payment(number: u64, brand: &str) -> Payment {
     let mut payment = shop.payment(number, population.choose(0.0), START, &mut draw);
     payment.card.brand = brand.into();
     payment
+}
+
+/// The shipped defaults, without an example's PSPs.
+pub(super) fn shipped() -> Settings {
+    let text = include_str!("../config/default.toml");
+    let mut table: toml::Table = toml::from_str(text).unwrap();
+    let known = ["engine", "health", "policy", "retry", "merchants", "psps", "hard_rules", "rules", "error_codes"];
+    table.retain(|key, _| known.contains(&key));
+    table.try_into().unwrap()
 }

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Reading order: `world` (the loop), `reality` (what a PSP answers), `scenario` (what goes wrong), `truth` (what would have been).
-//! `detection` stands apart: drawn results for the sequential test, to measure it by. `arena` plays router policies against each other
+//! `detection` and `calm` stand apart: drawn results for the sequential test, and for a PSP's book, to measure them by. `arena` plays router policies against each other
 //! on the same laws, without the world's loop.
 
 mod world;
@@ -24,6 +24,7 @@ mod route;
 mod truth;
 mod failover;
 mod detection;
+mod calm;
 pub mod arena;
 mod population;
 mod orders;
@@ -35,6 +36,7 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
+pub use calm::CalmDays;
 pub use detection::{Fall, Spread, run_lengths};
 pub use draw::{Draw, Purpose};
 pub use failover::{Choice, Failover, FailoverWatch};

@@ -6,7 +6,6 @@ case ends with the checker. Stopped processes are always let go on, so that none
 import os
 import pathlib
 import random
-import re
 import signal
 import subprocess
 import time
@@ -55,12 +54,11 @@ class Group:
     def ready(self, name):
         return self.router.get(self.members[name], "/readyz")[0] == 200
 
-    def back(self, what, patience=BACK_S, operate=lambda: None):
-        """Everybody is ready and everything is answered; who ended is named. `operate`: what an operator does meanwhile."""
+    def back(self, what, patience=BACK_S):
+        """Everybody is ready and everything is answered; who ended is named."""
         self.traffic.burst(2)
         begun = time.time()
         while not (all(map(self.ready, self.members)) and self.answers.complete()):
-            operate()
             for name, process in list(self.members.items()):
                 if process.poll() is not None:
                     self.told.append(f"{what}: {name} ended with {process.returncode}: {words(process)}")
@@ -259,16 +257,20 @@ def coming_and_going(make_router, seed, times):
     return group.violations()
 
 
+WAITS_FOR_A_LEADER = "4.0.1"
+
+
 class Broker:
     """One of this test's own, from the project's script."""
 
-    def __init__(self):
+    def __init__(self, version):
         self.port = os.environ.get("SMARTROUTER_TEST_KAFKA_RESTART_PORT", "19396")
-        self.aborted = set()
+        self.version = version
         self.start()
 
     def script(self, *words):
         environment = {key: value for key, value in os.environ.items() if key != "KAFKA_BOOTSTRAP"}
+        environment["SMARTROUTER_KAFKA_VERSION"] = self.version
         return subprocess.run([PROJECT / "scripts" / "kafka" / "kafka.sh", *words, self.port], env=environment, check=True, capture_output=True, text=True).stdout
 
     def start(self):
@@ -282,24 +284,17 @@ class Broker:
         while pathlib.Path(f"/proc/{pid}").exists():
             time.sleep(0.05)
 
-    def end_hanging(self, process):
-        """As an operator would: ends the transactions that the router says hang, by the commands that it names, each once."""
-        named = set(re.findall(r"abort --topic (\S+) --partition (\d+) --start-offset (\d+)", pathlib.Path(process.log_path).read_text()))
-        for topic, partition, offset in sorted(named - self.aborted):
-            print(f"     hangs: {topic}-{partition} at offset {offset}", flush=True)
-            run = [PROJECT / "scripts" / "kafka" / "kafka.sh", "tool", "TransactionsCommand", "--bootstrap-server", self.bootstrap, "abort"]
-            subprocess.run([*run, "--topic", topic, "--partition", partition, "--start-offset", offset], check=True, capture_output=True)
-        self.aborted |= named
-
     def close(self):
         self.script("stop", "--clean")
 
 
 def broker_killed(make_router, seed, times):
-    """The broker dies and comes back. What was acknowledged is in the page cache, so nothing may be lost. Kafka (4.1 to 4.4 at least) does
-    not tell a partition without a leader that a transaction has ended, and a broker that has just come up has such partitions: then the
-    transaction hangs, and the router has to say so instead of building on it."""
-    broker = Broker()
+    """The broker dies and comes back. What was acknowledged is in the page cache, so nothing may be lost.
+
+    Kafka 4.1 to 4.4 at least do not tell a partition without a leader how a transaction has ended, and a broker that has just come up has
+    such partitions: records of a committed transaction stay hidden there for ever. No client can mend that, so this is shown on the last
+    version that waits for a leader; `hanging_transaction` shows that the router does not build on one that hangs."""
+    broker = Broker(WAITS_FOR_A_LEADER)
     try:
         group = Group(make_router, seed, bootstrap=broker.bootstrap)
         group.start("one")
@@ -308,8 +303,7 @@ def broker_killed(make_router, seed, times):
             broker.kill()
             time.sleep(3 * group.dice.random())
             broker.start()
-            operate = lambda: broker.end_hanging(group.members["one"])
-            group.back(f"the broker was killed and started, {number + 1}", patience=240, operate=operate)
+            group.back(f"the broker was killed and started, {number + 1}", patience=240)
         return group.violations()
     finally:
         broker.close()

@@ -26,7 +26,7 @@ const COVERED_MIN: f64 = 0.9;
 /// Segments with this share of the traffic are the PSP.
 const TRAFFIC_MAX: f64 = 0.9;
 /// A rate is about another when it is this share of it.
-const ABOUT: f64 = 0.75;
+pub(super) const ABOUT: f64 = 0.75;
 /// By how many nats two failure rates, inside and outside, must explain the counts better than one. Six are reached by chance in one of
 /// two thousand: enough for the dozens of segments that are tried.
 const TELLING: f64 = 6.0;

@@ -3,6 +3,7 @@
 //! The port is `read`: what a segment's windows and tests hold becomes a `Reading`. A detector keeps nothing here, so a reading can be
 //! repeated from the same state; what the sequential tests remember is `watch`'s.
 
+use super::attribution;
 use super::baseline::Signal;
 use super::watch::Watch;
 use crate::domain::EpochMs;
@@ -46,7 +47,26 @@ pub(super) enum Level {
     Down,
 }
 
+/// Its statistic is a rate, and its thresholds are rates.
+const SEED_RULE: &str = "failure_rate";
+
 impl Reading {
+    /// Whether the seed rule says so.
+    pub(super) fn is_of_seed_rule(&self) -> bool {
+        self.detector == SEED_RULE
+    }
+
+    /// What it says of another part of the traffic, which saw the same: None where the seed rule would say nothing like it there.
+    pub(super) fn of_part(&self, n: i64, failures: i64, health: &HealthSettings) -> Option<Self> {
+        let rate = share(failures, n);
+        let (by_rule, down) = (self.is_of_seed_rule(), self.level == Level::Down && rate >= health.down_rate);
+        if by_rule && rate < attribution::ABOUT * health.degraded_rate {
+            return None;
+        }
+        let statistic = if by_rule { rate } else { self.statistic };
+        Some(Self { n, failures, statistic, level: if down { Level::Down } else { Level::Degraded }, ..self.clone() })
+    }
+
     /// How near it is to an alarm.
     pub(super) fn strength(&self) -> f64 {
         self.statistic / self.degraded_threshold.max(f64::MIN_POSITIVE)
@@ -82,7 +102,7 @@ pub(super) fn read(sight: Sight<'_>, health: &HealthSettings) -> Reading {
 fn failure_rate(sight: Sight<'_>, health: &HealthSettings) -> Reading {
     let (n, failures) = (sight.recent.attempts, sight.recent.persistent);
     Reading {
-        detector: "failure_rate",
+        detector: SEED_RULE,
         signal: Signal::Failures,
         n,
         failures,

@@ -51,8 +51,8 @@ pub struct PspBook {
     psp_id: PspId,
     now: EpochMs,
     clock_dirty: bool,
-    /// In the order of segments, in which everything is done: nothing depends on hashing.
-    segments: BTreeMap<Segment, SegmentBook>,
+    /// In the order of segments, in which everything is done: nothing depends on hashing. Boxed: a search passes names only.
+    segments: BTreeMap<Segment, Box<SegmentBook>>,
     /// Whether the windows follow `now`, and are watched as configured: all that a merge within a tile need not do again.
     is_current: bool,
 }
@@ -220,19 +220,19 @@ impl PspBook {
                 Entry::Baseline(segment, stored) => baselines.push((segment, stored)),
             }
         }
-        let mut segments: BTreeMap<Segment, SegmentBook> = BTreeMap::new();
+        let mut segments: BTreeMap<Segment, Box<SegmentBook>> = BTreeMap::new();
+        let stored = || Box::new(SegmentBook::stored(now));
         for (segment, machine) in machines {
-            segments.entry(segment).or_insert_with(|| SegmentBook::stored(now)).machine = machine;
+            segments.entry(segment).or_insert_with(stored).machine = machine;
         }
         for (segment, ring, start, tally) in tiles {
-            let book = segments.entry(segment).or_insert_with(|| SegmentBook::stored(now));
-            book.windows.restore_tile(ring, start, &tally);
+            segments.entry(segment).or_insert_with(stored).windows.restore_tile(ring, start, &tally);
         }
-        for (segment, stored) in tests {
-            segments.entry(segment).or_insert_with(|| SegmentBook::stored(now)).watch.restore_tests(*stored);
+        for (segment, tests) in tests {
+            segments.entry(segment).or_insert_with(stored).watch.restore_tests(*tests);
         }
-        for (segment, stored) in baselines {
-            segments.entry(segment).or_insert_with(|| SegmentBook::stored(now)).watch.restore_baseline(*stored);
+        for (segment, baseline) in baselines {
+            segments.entry(segment).or_insert_with(stored).watch.restore_baseline(*baseline);
         }
         for book in segments.values_mut() {
             book.windows.restored();
@@ -289,9 +289,9 @@ impl PspBook {
                 let around = Surroundings { settings: &health.sequential, parent, watched, is_busy: false };
                 book.watch = watch::Watch::new(self.now, around);
             }
-            self.segments.insert(segment.clone(), book);
+            self.segments.insert(segment.clone(), Box::new(book));
         }
-        self.segments.get_mut(segment)
+        self.segments.get_mut(segment).map(|book| &mut **book)
     }
 
     fn results_24h(&self) -> i64 {
@@ -356,13 +356,19 @@ impl PspBook {
             Signal::Slow => None,
             Signal::Failures | Signal::Declines | Signal::Silence => attribution::explain(&parts),
         };
-        let named = named.unwrap_or_else(|| vec![attribution::widest(&parts, &loudest.segment)]);
+        let mut named = named.unwrap_or_else(|| vec![attribution::widest(&parts, &loudest.segment)]);
+        // Few failures of a small part explain themselves by all traffic as well: where the rate there is nothing like the rule's, they stay its own.
+        let part_of = |segment: &Segment| parts.iter().find(|part| part.segment == segment);
+        let holds = |part: &Part<'_>| loudest.reading.of_part(part.n, part.failures, health).is_some();
+        named.retain(|segment| part_of(segment).is_some_and(holds));
+        if named.is_empty() {
+            named.push(&loudest.segment);
+        }
         let mut raised: Vec<Due> = Vec::new();
         for &segment in &named {
             let own = alarms.iter().find(|alarm| alarm.segment == *segment).cloned();
-            let part = parts.iter().find(|part| part.segment == segment);
             let book = self.segments.get(segment);
-            let lent = || book?.due_for(&loudest.reading, part?, self.now, health);
+            let lent = || book?.due_for(&loudest.reading, part_of(segment)?, self.now, health);
             raised.extend(own.or_else(|| lent().map(|(step, reading)| Due { segment: segment.clone(), step, reading })));
         }
         stand.retain(|due| raised.iter().all(|raised| raised.segment != due.segment));

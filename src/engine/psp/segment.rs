@@ -130,11 +130,9 @@ impl SegmentBook {
         now: EpochMs,
         health: &HealthSettings,
     ) -> Option<(Step, Reading)> {
-        let down = alarm.level == Level::Down && detector::share(part.failures, part.n) >= health.down_rate;
-        let level = if down { Level::Down } else { Level::Degraded };
-        let reading = Reading { n: part.n, failures: part.failures, level, ..alarm.clone() };
+        let reading = alarm.of_part(part.n, part.failures, health)?;
         let open = matches!(self.machine.state(), HealthState::Up | HealthState::Degraded) && self.machine.manual().is_none();
-        let step = open.then(|| self.machine.due(level, Probation::default(), now, health)).flatten()?;
+        let step = open.then(|| self.machine.due(reading.level, Probation::default(), now, health)).flatten()?;
         Some((step, reading))
     }
 

@@ -78,9 +78,10 @@ fn evidence(outage: &PspOutage, reading: &Reading) -> String {
 }
 
 fn sure(outage: &PspOutage, reading: &Reading, health: &HealthSettings) -> String {
-    if reading.detector == "failure_rate" {
+    if reading.is_of_seed_rule() {
         let (rate, limit) = (outage.evidence.statistic * 100.0, outage.evidence.threshold * 100.0);
-        return format!("That is {rate:.0} %, the limit is {limit:.0} %.");
+        let reached = if rate < limit { ", which a part of it has reached" } else { "" };
+        return format!("That is {rate:.0} %, the limit is {limit:.0} %{reached}.");
     }
     let run_length = health.sequential.results_per_false_alarm.max(1.0) as u64;
     format!("Chance raises such an alarm less than once in {} payments.", grouped(run_length))

@@ -241,6 +241,17 @@ fn a_segment_can_be_down_alone() {
 }
 
 #[test]
+fn few_failures_of_a_small_segment_are_not_held_against_all_traffic() {
+    let mut book = book();
+    let tallies = [(Segment::all(), tally(36, 0, 4)), (brand("MASTERCARD"), tally(20, 0, 0)), (brand("VISA"), tally(16, 0, 4))];
+    let effects = merge(&mut book, tallies.map(|(segment, tally)| (segment, START, tally)).to_vec());
+    let [transition] = &effects.transitions[..] else { panic!("{effects:?}") };
+    assert_eq!((&transition.segment, transition.to), (&brand("VISA"), Degraded));
+    assert!(transition.summary.contains("4 of 20 payments"), "{}", transition.summary);
+    assert!(transition.summary.contains("That is 20 %, the limit is 20 %"), "{}", transition.summary);
+}
+
+#[test]
 fn a_transition_tells_its_story() {
     let mut book = book();
     minute(&mut book, 0, (50, 0, 0), &health());

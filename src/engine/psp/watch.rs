@@ -10,6 +10,9 @@ use crate::engine::settings::{DetectorKind, HealthSettings};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watch {
+    /// Which tests have gathered anything, and the baseline's bound of what is slow: all that a result that went well asks for, side by side.
+    gathers: [bool; SIGNALS.len()],
+    slow_above: Option<i32>,
     tests: Tests,
     baseline: Baseline,
     /// None where too little is known to judge by.
@@ -38,7 +41,7 @@ impl Watch {
 
     /// Whether no test has gathered anything.
     pub(super) fn is_idle(&self) -> bool {
-        self.tests == Tests::default()
+        self.gathers.iter().all(|gathers| !gathers)
     }
 
     /// Whether there ever was an expectation.
@@ -47,19 +50,27 @@ impl Watch {
     }
 
     pub(super) fn restore_tests(&mut self, tests: Tests) {
+        self.gathers = std::array::from_fn(|at| tests[at] != SequentialTest::default());
         self.tests = tests;
     }
 
     pub(super) fn restore_baseline(&mut self, baseline: Baseline) {
+        self.slow_above = baseline.slow_above();
         self.baseline = baseline;
         self.plan();
     }
 
-    /// Takes a block of results.
+    /// Takes a block of results. What went well changes nothing where nothing has gathered: most results end with looking at that.
     pub(super) fn count(&mut self, tally: &Tally, tile_start: EpochMs) {
-        for ((test, plan), signal) in self.tests.iter_mut().zip(&self.plans).zip(SIGNALS) {
-            if let Some(plan) = plan {
-                self.tests_dirty |= test.count(plan, signal.counts(tally, self.baseline.slow_above()), tile_start);
+        for (at, signal) in SIGNALS.into_iter().enumerate() {
+            let (n, failures) = signal.counts(tally, self.slow_above);
+            if failures <= 0 && !self.gathers[at] {
+                continue;
+            }
+            if let Some(plan) = &self.plans[at] {
+                let test = &mut self.tests[at];
+                self.tests_dirty |= test.count(plan, (n, failures), tile_start);
+                self.gathers[at] = *test != SequentialTest::default();
             }
         }
     }
@@ -72,13 +83,14 @@ impl Watch {
     /// What `finding` would tell is neither an alarm nor near to one.
     pub(super) fn is_calm(&self, signal: Signal) -> bool {
         let at = signal as usize;
-        self.plans[at].as_ref().is_none_or(|plan| self.tests[at].is_calm(plan))
+        !self.gathers[at] || self.plans[at].as_ref().is_none_or(|plan| self.tests[at].is_calm(plan))
     }
 
     /// Forgets all evidence, not what is expected.
     pub(super) fn forget(&mut self) {
         if !self.is_idle() {
             self.tests = Tests::default();
+            self.gathers = Default::default();
             self.tests_dirty = true;
         }
     }
@@ -94,6 +106,7 @@ impl Watch {
     /// Sets the latency bucket above which an answer is slow.
     pub(super) fn set_slow(&mut self, bucket: i32) {
         self.baseline.set_slow(bucket);
+        self.slow_above = self.baseline.slow_above();
     }
 
     /// The failure rate that is expected; 0 when too little is known.

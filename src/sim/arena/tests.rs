@@ -1,17 +1,8 @@
 use super::*;
-use crate::engine::settings::Settings;
-
-/// The shipped defaults.
-fn settings() -> Settings {
-    let text = include_str!("../../config/default.toml");
-    let mut table: toml::Table = toml::from_str(text).unwrap();
-    let known = ["engine", "health", "policy", "retry", "merchants", "psps", "hard_rules", "rules", "error_codes"];
-    table.retain(|key, _| known.contains(&key));
-    table.try_into().unwrap()
-}
+use crate::sim::fixtures::shipped;
 
 fn played(scenarios: &[&str], policies: &[&str], seeds: u64) -> Vec<Score> {
-    (1..=seeds).flat_map(|seed| run(&settings(), seed, scenarios, policies)).collect()
+    (1..=seeds).flat_map(|seed| run(&shipped(), seed, scenarios, policies)).collect()
 }
 
 fn of<'a>(report: &'a Report, policy: &str) -> &'a Row {
@@ -35,9 +26,9 @@ fn a_whole_outage_is_judged_as_it_should_be() {
 #[test]
 fn the_same_seed_makes_the_same_bytes() {
     let names: Vec<&str> = policy_names().collect();
-    let once = format!("{:?}", run(&settings(), 7, &["partial", "low_traffic"], &names));
-    assert_eq!(once, format!("{:?}", run(&settings(), 7, &["partial", "low_traffic"], &names)));
-    assert_ne!(once, format!("{:?}", run(&settings(), 8, &["partial", "low_traffic"], &names)));
+    let once = format!("{:?}", run(&shipped(), 7, &["partial", "low_traffic"], &names));
+    assert_eq!(once, format!("{:?}", run(&shipped(), 7, &["partial", "low_traffic"], &names)));
+    assert_ne!(once, format!("{:?}", run(&shipped(), 8, &["partial", "low_traffic"], &names)));
 }
 
 #[test]
