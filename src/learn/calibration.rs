@@ -31,6 +31,9 @@ pub enum Calibration {
     },
 }
 
+/// Fits a calibration to logits and what came of them.
+type Way = fn(&[f64], &[bool]) -> Calibration;
+
 impl Calibration {
     pub fn apply(&self, logit: f64) -> f64 {
         match self {
@@ -52,9 +55,9 @@ impl Calibration {
 
     /// The way with the least log loss on rows that it was not fitted on; the rows come in order of time.
     pub(super) fn choose(logits: &[f64], approved: &[bool]) -> Self {
-        let ways: [fn(&[f64], &[bool]) -> Self; 4] = [|_, _| Self::None, Self::temperature, Self::platt, Self::isotonic];
+        let ways: [Way; 4] = [|_, _| Self::None, Self::temperature, Self::platt, Self::isotonic];
         let half = logits.len() / 2;
-        let judged = |way: &fn(&[f64], &[bool]) -> Self| {
+        let judged = |way: &Way| {
             let one = |fit: std::ops::Range<usize>, judge: std::ops::Range<usize>| {
                 let fitted = way(&logits[fit.clone()], &approved[fit]);
                 let said: Vec<f64> = logits[judge.clone()].iter().map(|logit| fitted.apply(*logit)).collect();
@@ -156,9 +159,10 @@ impl Blend {
     /// `logits[member][row]`: said of rows that the members were not fitted on.
     pub(super) fn fit(logits: &[Vec<f64>], approved: &[bool]) -> Self {
         let mut blend = Self::even(logits.len());
-        let even = blend.weights.clone();
+        let even = 1.0 / logits.len().max(1) as f64;
         for _ in 0..200 {
             let mut moved = 0.0_f64;
+            // The last is the offset.
             for member in 0..=logits.len() {
                 let (mut slope, mut curvature) = (0.0, 1e-6);
                 for row in 0..approved.len() {
@@ -168,7 +172,7 @@ impl Blend {
                     curvature += p * (1.0 - p) * x * x;
                 }
                 let step = if let Some(weight) = blend.weights.get_mut(member) {
-                    let to = (*weight + (slope - BLEND_RIDGE * (*weight - even[member])) / (curvature + BLEND_RIDGE)).max(0.0);
+                    let to = (*weight + (slope - BLEND_RIDGE * (*weight - even)) / (curvature + BLEND_RIDGE)).max(0.0);
                     let step = to - *weight;
                     *weight = to;
                     step

@@ -7,7 +7,7 @@
 use super::rates::{Rate, logit, sigmoid};
 use super::table::{ColumnKind, Table};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A category of more values than this in the rows is no part of a cross: most cells would be empty.
 const LEVELS_MOST: usize = 64;
@@ -20,14 +20,15 @@ const BEAM_FIRST: usize = 6;
 const BEAM: usize = 16;
 /// Columns that did best as the second are all that may be a third or a fourth.
 const PARTS_MOST: usize = 48;
-const KEPT_MOST: usize = 10;
+const KEPT_MOST: usize = 12;
 const POOL: usize = 400;
 /// A cell is believed as if it had been seen this often at the rate of what it is a part of.
 pub(super) const PRIOR_ROWS: f64 = 20.0;
 /// Curvature added to that of a cell, in the judging of what a cross adds.
-const STIFFNESS: f64 = 5.0;
-/// Log loss, summed over the rows, that a further cross must take away.
-const GAIN_LEAST: f64 = 2.0;
+const STIFFNESS: f64 = 3.0;
+/// Log loss, summed over the rows, that a further cross must take away for each of its parts: of hundreds of crosses that say nothing the
+/// luckiest seems to say this much.
+const GAIN_LEAST: f64 = 3.0;
 
 /// How a column's value becomes a code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,12 +92,6 @@ impl Cross {
         (1..=self.parts.len()).map(|count| Self { parts: self.parts[..count].to_vec() })
     }
 
-    fn columns(&self) -> Vec<usize> {
-        let mut columns: Vec<usize> = self.parts.iter().map(|part| part.column).collect();
-        columns.sort_unstable();
-        columns
-    }
-
     fn key(&self) -> Vec<(usize, usize)> {
         let mut key: Vec<(usize, usize)> = self.parts.iter().map(|part| (part.column, part.size())).collect();
         key.sort_unstable();
@@ -124,12 +119,29 @@ struct Grown {
 
 /// The crosses that tell most about the outcome, best first. `rows` are in order of time.
 pub(super) fn find(table: &Table, rows: &[u32]) -> Vec<Cross> {
-    let coded = coded_columns(table, rows);
-    let values = |row: u32| table.features(row as usize);
-    let codes = coded.iter().map(|coded| rows.iter().map(|row| coded.code(values(*row))).collect()).collect();
+    // Columns that cut the rows alike are one: the amount and its logarithm, say.
+    let mut known: HashSet<Vec<u32>> = HashSet::new();
+    let (mut coded, mut codes) = (Vec::new(), Vec::new());
+    for column in coded_columns(table, rows) {
+        let of_rows: Vec<u32> = rows.iter().map(|row| column.code(table.features(*row as usize))).collect();
+        if known.insert(ranked(&of_rows)) {
+            coded.push(column);
+            codes.push(of_rows);
+        }
+    }
     let ground = Ground { table, rows, coded, codes };
     let pool = ground.grow();
     ground.choose(&pool)
+}
+
+/// The codes, numbered as they first come: the same for all codings that tell the same rows apart.
+fn ranked(codes: &[u32]) -> Vec<u32> {
+    let mut numbers: HashMap<u32, u32> = HashMap::new();
+    let mut number = |code: &u32| {
+        let next = numbers.len() as u32;
+        *numbers.entry(*code).or_insert(next)
+    };
+    codes.iter().map(&mut number).collect()
 }
 
 fn coded_columns(table: &Table, rows: &[u32]) -> Vec<Coded> {
@@ -148,6 +160,8 @@ fn coded_columns(table: &Table, rows: &[u32]) -> Vec<Coded> {
                 }
             }
             ColumnKind::Number => coded.extend(cut(column, &values)),
+            // A cross is what rates are counted on: that of a rate would hide which cells the rate stands for.
+            ColumnKind::Rate => {}
         }
     }
     coded
@@ -246,24 +260,17 @@ impl Ground<'_> {
         let mut chosen: Vec<Cross> = Vec::new();
         while chosen.len() < KEPT_MOST {
             let before: f64 = losses(&logits, &approved);
-            let gains = pool
-                .iter()
-                .enumerate()
-                .map(|(index, grown)| (before - losses(&shifted(grown, &logits, &approved), &approved), index));
+            let gain = |grown: &Grown| {
+                let after = losses(&shifted(grown, &logits, &approved), &approved);
+                before - after - GAIN_LEAST * grown.parts.len() as f64
+            };
+            let gains = pool.iter().enumerate().map(|(index, grown)| (gain(grown), index));
             let Some((gain, index)) = gains.max_by(|a, b| a.0.total_cmp(&b.0)) else { break };
-            if gain < GAIN_LEAST {
+            if gain < 0.0 {
                 break;
             }
             logits = shifted(&pool[index], &logits, &approved);
             chosen.push(Cross { parts: pool[index].parts.iter().map(|part| self.coded[*part].clone()).collect() });
-        }
-        // Those that tell most by themselves, where there is room: a rate of fewer columns is surer than what is left of a larger one.
-        let mut sets: HashSet<Vec<usize>> = chosen.iter().map(Cross::columns).collect();
-        for grown in pool.iter().filter(|grown| grown.parts.len() > 1) {
-            let cross = Cross { parts: grown.parts.iter().map(|part| self.coded[*part].clone()).collect() };
-            if chosen.len() < KEPT_MOST && sets.insert(cross.columns()) {
-                chosen.push(cross);
-            }
         }
         let mut keys: HashSet<Vec<(usize, usize)>> = HashSet::new();
         chosen.retain(|cross| keys.insert(cross.key()));

@@ -3,7 +3,7 @@
 //! The only door to `forust_ml`, and used only when training: what scores is plain arrays, so that a model file is data like that of
 //! any other model. Of the crates that were measured here on the same folds, `perpetual` overfits data as noisy as approvals and needs a
 //! hundred times as long (it has no ridge, no bagging and no leaf size to hold it back), and `lightgbm3`, which is as good as this one, wants
-//! a CMake that Debian stable has not, and a C++ compiler.
+//! a `CMake` that Debian stable has not, and a C++ compiler.
 
 use super::artifact::Array;
 use super::inputs::Inputs;
@@ -219,7 +219,7 @@ mod tests {
             })
             .collect();
         for (row, inputs) in values.chunks_exact(3).enumerate() {
-            let expected = (said[0][row] + said[1][row]) / 2.0;
+            let expected = f64::midpoint(said[0][row], said[1][row]);
             assert!((forest.logit(inputs) - expected).abs() < 1e-4, "row {row}: {} {expected}", forest.logit(inputs));
         }
         assert!(forest.logit(&[0.9, 7.0, 0.5]) > 0.5 && forest.logit(&[0.1, 7.0, 0.5]) < -1.0);
@@ -238,7 +238,7 @@ mod tests {
         assert!(!changed(|it| it.children[0] = 1_000_000));
         assert!(!changed(|it| it.children[0] = i32::MIN));
         assert!(!changed(|it| it.input[0] = 3));
-        assert!(!changed(|it| drop(it.leaves.pop())));
+        assert!(!changed(|it| it.leaves.truncate(it.leaves.len() - 1)));
         assert!(!changed(|it| it.roots.push(1_000_000)));
     }
 }

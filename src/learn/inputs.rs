@@ -56,7 +56,7 @@ impl Inputs {
         for column in columns {
             match table.columns[*column].kind {
                 ColumnKind::Category { .. } => inputs.spread.push(Coded::levels(table, rows, *column)),
-                ColumnKind::Number => inputs.numbers.push(*column),
+                ColumnKind::Number | ColumnKind::Rate => inputs.numbers.push(*column),
             }
         }
         inputs.spread.retain(|coded| coded.size() <= SPREAD_MOST + 1);

@@ -162,7 +162,7 @@ mod tests {
             }
         }
         for (residual, weight) in residuals.iter().zip(&fitted.weights) {
-            assert!((residual - ridge * f64::from(*weight)).abs() < 0.05, "{residual} {weight}");
+            assert!((residual - ridge * f64::from(*weight)).abs() < 0.1, "{residual} {weight}");
         }
     }
 }

@@ -74,6 +74,9 @@ fn measure_by(name: &str, probabilities: &[f64], rows: &[&Row], samples: usize, 
     }
 }
 
+/// What a row is in a slice.
+type Value<'a> = &'a dyn Fn(&Row) -> String;
+
 /// By PSP, brand, issuer country, attempt number and quarter of the amounts.
 pub fn slices(probabilities: &[f64], rows: &[&Row], seed: u64) -> Vec<Slice> {
     let mut amounts: Vec<i64> = rows.iter().map(|row| row.amount_minor).collect();
@@ -88,7 +91,7 @@ pub fn slices(probabilities: &[f64], rows: &[&Row], seed: u64) -> Vec<Slice> {
         number if number < ATTEMPTS_TOGETHER => number.to_string(),
         _ => format!("{ATTEMPTS_TOGETHER} and later"),
     };
-    let of: [(&str, &dyn Fn(&Row) -> String); 5] = [
+    let of: [(&str, Value<'_>); 5] = [
         ("psp", &|row| row.psp_id.as_str().to_owned()),
         ("brand", &|row| row.brand.clone()),
         ("issuer_country", &|row| row.issuer_country.clone()),

@@ -161,12 +161,12 @@ mod tests {
 
     #[test]
     fn values_known_by_hand() {
-        let t = true;
-        let f = false;
+        type Case<'a> = (&'a [f64], &'a [bool], f64, f64, f64);
+        let (t, f) = (true, false);
         // probabilities, approved, AUC, log loss, Brier
-        let cases: [(&[f64], &[bool], f64, f64, f64); 4] = [
-            (&[0.1, 0.4, 0.35, 0.8], &[f, f, t, t], 0.75, 0.472_287_955_331_532_6, 0.158_125),
-            (&[0.5, 0.5], &[t, f], 0.5, 0.693_147_180_559_945_3, 0.25),
+        let cases: [Case<'_>; 4] = [
+            (&[0.1, 0.4, 0.35, 0.8], &[f, f, t, t], 0.75, 0.472_287_953_809_176_15, 0.158_125),
+            (&[0.5, 0.5], &[t, f], 0.5, std::f64::consts::LN_2, 0.25),
             (&[0.9, 0.2], &[t, f], 1.0, (-(0.9_f64.ln()) - 0.8_f64.ln()) / 2.0, 0.025),
             (&[0.3, 0.3, 0.6, 0.6], &[t, f, t, f], 0.5, -(0.3_f64 * 0.7 * 0.6 * 0.4).ln() / 4.0, 0.275),
         ];
@@ -208,13 +208,11 @@ mod tests {
             for (p, _) in rows.iter().filter(|row| row.1) {
                 for (q, _) in rows.iter().filter(|row| !row.1) {
                     pairs += 1.0;
-                    wins += if p > q { 1.0 } else if p == q { 0.5 } else { 0.0 };
+                    wins += f64::midpoint(f64::from(u8::from(p > q)), f64::from(u8::from(p >= q)));
                 }
             }
-            match auc(scored) {
-                Some(area) => prop_assert!((area - wins / pairs).abs() < 1e-12),
-                None => prop_assert_eq!(pairs, 0.0),
-            }
+            prop_assert_eq!(auc(scored).is_none(), pairs == 0.0);
+            prop_assert!(auc(scored).is_none_or(|area| (area - wins / pairs).abs() < 1e-12));
             // The area under the points of the curve is the same, and both curves end at all rows.
             let points = curve(scored, 1_000_000);
             if pairs > 0.0 {

@@ -152,7 +152,9 @@ fn judge(table: &Table, row: usize, model: &impl Scorer, policy: Policy) -> (Log
     let taken: &Row = &table.rows[row];
     let others = others(table, row);
     let mut values = table.features(row).to_vec();
-    others.iter().for_each(|other| values.extend(&other.values));
+    for other in others {
+        values.extend(&other.values);
+    }
     let mut said = Vec::new();
     model.score(&values, &mut said);
     let fees = std::iter::once(taken.fee_minor).chain(others.iter().map(|other| other.fee_minor));
@@ -194,7 +196,7 @@ mod tests {
     use super::*;
     use crate::domain::PspId;
 
-    /// Figures that obp (PyPI) gives for the same rows; the file says of which version and which estimators.
+    /// Figures that obp (`PyPI`) gives for the same rows; the file says of which version and which estimators.
     #[test]
     fn estimators_equal_those_of_obp() {
         let made: serde_json::Value = serde_json::from_str(include_str!("policy_value_obp.json")).unwrap();

@@ -93,7 +93,7 @@ impl Family {
                     ridge: pick(&[10.0, 1.0, 30.0, 100.0]),
                     inputs_share: pick(&[0.5, 0.3, 0.7]),
                 },
-                columns: if pick(&[0.0, 0.0, 1.0]) > 0.0 { Choice::All } else { Choice::Crossed },
+                columns: if pick(&[1.0, 1.0, 0.0]) > 0.0 { Choice::All } else { Choice::Crossed },
             },
             Self::Dnn | Self::WideDeep => Spec::Net {
                 options: NetOptions {
@@ -105,7 +105,7 @@ impl Family {
                     epochs: pick(&[6.0, 3.0, 10.0]) as usize,
                     batch: 256,
                 },
-                columns: Choice::Crossed,
+                columns: Choice::All,
             },
         }
     }

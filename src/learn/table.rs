@@ -5,6 +5,8 @@ use crate::domain::{EpochMs, PspId};
 /// How a feature's number is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
+    /// A share that was counted on results before the row: what it says is made of outcomes already.
+    Rate,
     /// A quantity; missing is the catalogue's default, with an indicator column of its own where that matters. Never NaN.
     Number,
     /// A whole number from 0 (unknown) to `size - 1`, without order.

@@ -29,6 +29,7 @@ pub struct EncodedColumn {
     pub of_candidate: bool,
     /// A category with so many codes.
     pub category_size: Option<u32>,
+    pub is_rate: bool,
 }
 
 struct Slot<F> {
@@ -167,6 +168,7 @@ fn columns_of(index: usize, feature: &Feature) -> Vec<EncodedColumn> {
         feature: index,
         of_candidate: feature.per == Per::Candidate,
         category_size,
+        is_rate: matches!(feature.kind, Kind::Rate { .. }) && ending.is_empty(),
     };
     let mut columns = match &feature.kind {
         Kind::Number | Kind::Count | Kind::Flag | Kind::Rate { .. } => vec![column("", None)],

@@ -46,7 +46,7 @@ fn features(columns: &[Column], rows: usize, value: impl Fn(usize, usize) -> f32
     columns.iter().enumerate().map(move |(place, column)| {
         let values = (0..rows).map(|row| value(row, place));
         let cells = match column.kind {
-            ColumnKind::Number => Cells::Floats(values.collect()),
+            ColumnKind::Number | ColumnKind::Rate => Cells::Floats(values.collect()),
             ColumnKind::Category { .. } => Cells::Ints(values.map(|code| code as i32).collect()),
         };
         (format!("f_{}", column.name), cells)

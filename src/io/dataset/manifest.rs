@@ -71,21 +71,29 @@ pub struct StoredColumn {
     /// Present: a category with so many values, the unknown one included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category_size: Option<u32>,
+    /// A share of results before the row.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_rate: bool,
 }
 
 impl From<&Column> for StoredColumn {
     fn from(column: &Column) -> Self {
         let category_size = match column.kind {
-            ColumnKind::Number => None,
+            ColumnKind::Number | ColumnKind::Rate => None,
             ColumnKind::Category { size } => Some(size),
         };
-        Self { name: column.name.clone(), of_candidate: column.of_candidate, category_size }
+        let is_rate = column.kind == ColumnKind::Rate;
+        Self { name: column.name.clone(), of_candidate: column.of_candidate, category_size, is_rate }
     }
 }
 
 impl StoredColumn {
     pub(super) fn to_column(&self) -> Column {
-        let kind = self.category_size.map_or(ColumnKind::Number, |size| ColumnKind::Category { size });
+        let kind = match self.category_size {
+            Some(size) => ColumnKind::Category { size },
+            None if self.is_rate => ColumnKind::Rate,
+            None => ColumnKind::Number,
+        };
         Column { name: self.name.clone(), kind, of_candidate: self.of_candidate }
     }
 }

@@ -29,7 +29,7 @@ fn table(rows: u32) -> Table {
         columns: vec![
             column("amount", ColumnKind::Number, false),
             column("psp", ColumnKind::Category { size: 64 }, true),
-            column("rate", ColumnKind::Number, true),
+            column("rate", ColumnKind::Rate, true),
         ],
         values: (0..rows).flat_map(|row| [row as f32 / 3.0, (row % 64) as f32, -0.5]).collect(),
         rows: (0..rows).map(row).collect(),

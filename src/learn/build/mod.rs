@@ -72,7 +72,11 @@ impl TableBuilder {
     pub fn new(encoder: Encoder, settings: &Settings, range: [Option<EpochMs>; 2]) -> Self {
         let columns = encoder.columns().iter().map(|column| Column {
             name: column.name.clone(),
-            kind: column.category_size.map_or(ColumnKind::Number, |size| ColumnKind::Category { size }),
+            kind: match column.category_size {
+                Some(size) => ColumnKind::Category { size },
+                None if column.is_rate => ColumnKind::Rate,
+                None => ColumnKind::Number,
+            },
             of_candidate: column.of_candidate,
         });
         let table = Table { catalogue: encoder.catalogue().version.clone(), columns: columns.collect(), ..Table::default() };

@@ -24,7 +24,7 @@ pub(super) struct NetOptions {
     /// Whether the cells of the crosses have weights of their own beside the dense layers.
     pub(super) wide: bool,
     pub(super) rate: f64,
-    /// Decay of the weights, by AdamW.
+    /// Decay of the weights, by `AdamW`.
     pub(super) decay: f64,
     /// Share of the units that a training step leaves out.
     pub(super) dropout: f32,
@@ -180,11 +180,15 @@ impl Bag {
             for (input, row) in layer.iter().zip(weights.chunks_exact(biases.len())) {
                 // After a rectifier half of them are nought.
                 if *input != 0.0 {
-                    next.iter_mut().zip(row).for_each(|(unit, weight)| *unit += input * weight);
+                    for (unit, weight) in next.iter_mut().zip(row) {
+                        *unit += input * weight;
+                    }
                 }
             }
             if index < last {
-                next.iter_mut().for_each(|unit| *unit = unit.max(0.0));
+                for unit in next.iter_mut() {
+                    *unit = unit.max(0.0);
+                }
             }
             std::mem::swap(layer, next);
         }

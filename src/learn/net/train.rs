@@ -1,4 +1,4 @@
-//! The training of one net: AdamW on the log loss, mini-batches in an order drawn from the seed.
+//! The training of one net: `AdamW` on the log loss, mini-batches in an order drawn from the seed.
 //!
 //! The rate falls to nought over the epochs along a cosine, so that the number of epochs is a hyperparameter that the search sets by
 //! validation: that is the early stop, and a refit on more rows stops there too.
