@@ -21,7 +21,7 @@ pub(super) struct Options {
     /// The model, such as `processor_selector@3`
     #[arg(long, value_name = "NAME@VERSION")]
     model: String,
-    /// Instead of the model's figures the value of a policy that follows it: approval, or expected_value
+    /// Instead of the model's figures the value of a policy that follows it
     #[arg(long, value_name = "POLICY")]
     policy: Option<Policy>,
     /// What an approval is worth to the policy `expected_value`, in minor units of the currency

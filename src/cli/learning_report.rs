@@ -53,15 +53,19 @@ brackets are 95 % bootstrap intervals over whole payments. ECE is over 15 bins o
     )
 }
 
+/// End to end.
+fn joined(each: impl Iterator<Item = String>) -> String {
+    each.collect::<Vec<_>>().concat()
+}
+
 fn table(head: &str, rows: &[(String, &Measured)]) -> String {
     let row = |(name, it): &(String, &Measured)| {
         let cells = [figure(it.auc), figure(it.log_loss), figure(it.brier), figure(it.ece)];
-        let cells: String = cells.iter().map(|cell| format!(r#"<td class="n">{cell}</td>"#)).collect();
+        let cells = joined(cells.iter().map(|cell| format!(r#"<td class="n">{cell}</td>"#)));
         format!(r#"<tr><th>{}</th><td class="n">{}</td>{cells}</tr>"#, escaped(name), it.rows)
     };
     let rows: String = rows.iter().map(row).collect();
-    let heads: String =
-        ["rows", "AUC", "log loss", "Brier", "ECE"].iter().map(|it| format!(r#"<th class="n">{it}</th>"#)).collect();
+    let heads = joined(["rows", "AUC", "log loss", "Brier", "ECE"].iter().map(|it| format!(r#"<th class="n">{it}</th>"#)));
     format!("<table><tr><th>{head}</th>{heads}</tr>{rows}</table>")
 }
 
@@ -71,17 +75,17 @@ fn policies(report: &Report) -> String {
         let value = it.success_value_minor.map(|value| format!(" at {value}")).unwrap_or_default();
         let attempts = if it.first_attempts { ", first attempts" } else { "" };
         let figures = [it.value.ips, it.value.snips, it.value.dr, it.value.logged, it.value.cost_per_attempt_minor];
-        let cells: String = figures.iter().map(|it| format!(r#"<td class="n">{}</td>"#, figure(*it))).collect();
+        let cells = joined(figures.iter().map(|it| format!(r#"<td class="n">{}</td>"#, figure(*it))));
         format!(r#"<tr><th>{}{value}{attempts}</th><td class="n">{}</td>{cells}</tr>"#, it.policy, it.value.rows)
     };
     let rows: String = report.policies.iter().map(row).collect();
     let heads = ["rows", "IPS", "SNIPS", "DR", "as it went", "fee of an attempt"];
-    let heads: String = heads.iter().map(|it| format!(r#"<th class="n">{it}</th>"#)).collect();
+    let heads = joined(heads.iter().map(|it| format!(r#"<th class="n">{it}</th>"#)));
     format!("<table><tr><th>policy</th>{heads}</tr>{rows}</table>")
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {
-    let items: String = items.map(|item| format!("<li>{}</li>", escaped(&item))).collect();
+    let items = joined(items.map(|item| format!("<li>{}</li>", escaped(&item))));
     format!("<ul>{items}</ul>")
 }
 

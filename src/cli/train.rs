@@ -73,7 +73,7 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     let card = card(&table, &trained, &validation);
     let mut parameters = json!({ "kind": options.kind.name(), "trials": options.trials, "bags": options.bags });
     parameters["shares"] = json!([shares.train, shares.validation, 1.0 - shares.train - shares.validation]);
-    let lineage = lineage(&manifest, options.seed, parameters, version)?;
+    let lineage = lineage(&manifest, options.seed, &parameters, version)?;
     let mut files = learn::save(&trained.model, &table, &card, &lineage)?;
     let title = format!("{}@{version}", options.model);
     files.insert("report.html".to_owned(), learning_report::page(&title, &trained.report, &validation, &card).into_bytes());
@@ -155,7 +155,7 @@ fn latency_us(model: &Model, table: &Table, rows: usize) -> f64 {
     times[times.len() / 2]
 }
 
-fn lineage(manifest: &Manifest, seed: u64, parameters: Value, version: u32) -> Result<Value> {
+fn lineage(manifest: &Manifest, seed: u64, parameters: &Value, version: u32) -> Result<Value> {
     Ok(json!({
         "dataset": serde_json::to_value(manifest)?,
         "code": concat!("smartrouter ", env!("CARGO_PKG_VERSION")),
