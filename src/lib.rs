@@ -24,8 +24,9 @@
 //! | module | what is there | what never is |
 //! |---|---|---|
 //! | [`domain`] | the records of the topics, and what makes them valid | policy, IO |
-//! | [`engine`] | `observe` and `decide`: results, windows, health, states, ranking; what is told of them | IO, clocks, random numbers, logs |
-//! | [`io`] | ports and their adapters: log (Kafka, embedded), codec, store, topics, history files, alerts | decisions |
+//! | [`engine`] | `observe` and `decide`: results, windows, health, states, ranking, features; what is told of them | IO, clocks, random numbers, logs |
+//! | [`io`] | ports and their adapters: log (Kafka, embedded), codec, store, topics, history files, datasets, alerts | decisions |
+//! | [`learn`] | tables of attempts with their features and results | files, clocks |
 //! | [`runtime`] | tasks, threads, commits, restoring, the global table, alerts | protocols, policy |
 //! | [`config`] | layers of settings, checked once, passed down | globals |
 //! | [`telemetry`] | every metric's name and meaning; where logs go | decisions about what to count |
@@ -33,8 +34,9 @@
 //! | [`sim`] | a seeded merchant with PSPs and outages; the truth is kept | anything that `run` needs |
 //!
 //! The command line is `src/main.rs` and `src/cli`. A layer uses those below it only:
-//! `cli → api → runtime → {io, engine} → domain`, `config → engine`, `sim → engine`; `tests/architecture.rs` holds that, and that each
-//! outside library has one door (rdkafka in `io::log::kafka`, RocksDB in `io::store` and `io::log::embedded`, Avro in `io::codec`).
+//! `cli → api → runtime → {io, engine} → domain`, `config → engine`, `sim → engine`, `io → learn → engine`; `tests/architecture.rs` holds
+//! that, and that each outside library has one door (rdkafka in `io::log::kafka`, RocksDB in `io::store` and `io::log::embedded`, Avro in
+//! `io::codec`).
 //!
 //! # Invariants
 //!
@@ -68,6 +70,7 @@ pub mod domain;
 pub mod engine;
 pub mod io;
 pub mod runtime;
+pub mod learn;
 pub mod config;
 pub mod telemetry;
 pub mod api;

@@ -11,7 +11,7 @@ mod workload;
 use smartrouter::domain::payment::{PaymentAttempt, PaymentOutcome};
 use smartrouter::io::codec::Codec;
 use std::hint::black_box;
-use workload::{BusyPsp, BusySegment, Decision, PaymentPath, approvals, framed, with_a_failure};
+use workload::{BusyPsp, BusySegment, Decision, Encoding, PaymentPath, approvals, framed, with_a_failure};
 
 /// A day has this many tiles: each of them gets its turn.
 const EVENTS: u32 = 8_640;
@@ -55,6 +55,8 @@ fn allocations_per_event() {
         let decision = Decision::about(brand);
         table.row(name, most, || decision.make());
     }
+    let mut encoding = Encoding::new();
+    table.row("encode the features of four candidates", 0.0, || encoding.run());
     println!("{}", table.rows.join("\n"));
     assert!(table.broken.is_empty(), "too many allocations per event:\n{}", table.broken.join("\n"));
 }

@@ -9,10 +9,11 @@
 use serde_json::json;
 use smartrouter::config::{Config, LoadOptions};
 use smartrouter::domain::learning::{SegmentTally, StatsDelta, Tally};
-use smartrouter::domain::payment::{PaymentAttempt, PaymentOutcome, RoutingRequest};
+use smartrouter::domain::payment::{Payment, PaymentAttempt, PaymentOutcome, RoutingRequest};
 use smartrouter::domain::psp::{Detector, HealthState, PspState, Segment, SegmentKind, WindowStats, Windows};
 use smartrouter::domain::{EpochMs, PspId};
 use smartrouter::engine::codes::{CodeTable, Verdict};
+use smartrouter::engine::features::{AttemptResult, Catalogue, Encoder, History, RequestFacts};
 use smartrouter::engine::payment::{Event, PaymentState, Rules, observe};
 use smartrouter::engine::policy::{DecideInput, Decided, Router, StaticView, decide};
 use smartrouter::engine::psp::{PspBook, StatsEffects};
@@ -320,4 +321,53 @@ fn state(psp_id: &PspId, segment: Segment, approvals: i64) -> PspState {
         recovery: None,
         updated_at: 0,
     }
+}
+
+/// Four PSPs that could take a payment, with a day of attempts behind them.
+pub(crate) struct Encoding {
+    encoder: Encoder,
+    history: History,
+    psps: Vec<PspId>,
+    payment: Payment,
+    rows: Vec<f32>,
+}
+
+impl Encoding {
+    pub(crate) fn new() -> Self {
+        let encoder = Encoder::new(Catalogue::shipped().unwrap());
+        let mut history = History::new(encoder.catalogue().history.clone());
+        let psps: Vec<PspId> = ["worldpay", "mit", "elavon", "amex"].map(PspId::from).to_vec();
+        for number in 0..10_000_i64 {
+            let mut sent = attempt();
+            // The last three are the payment's own.
+            if number < 9_997 {
+                sent.payment.payment_id = format!("p{number}");
+            }
+            sent.attempt_id = format!("a{number}");
+            sent.psp_id = psps[number as usize % 4].clone();
+            sent.attempted_at += (number - 10_000) * 8_000;
+            history.attempt(&sent);
+            history.result(&AttemptResult {
+                payment_id: &sent.payment.payment_id,
+                attempt_id: &sent.attempt_id,
+                at: sent.attempted_at + 350,
+                verdict: if number % 3 == 0 { Verdict::SoftDecline } else { Verdict::Approved },
+                latency_ms: Some(350),
+                amount_minor: sent.payment.amount_minor,
+                code: Some("51"),
+                category: None,
+            });
+        }
+        Self { encoder, history, psps, payment: attempt().payment, rows: Vec::new() }
+    }
+
+    pub(crate) fn run(&mut self) -> f32 {
+        let facts = RequestFacts::gather(&self.payment, attempt_time(), 1, &self.history);
+        self.encoder.encode(&facts, &self.psps, &self.history, &mut self.rows);
+        self.rows[self.rows.len() - 1]
+    }
+}
+
+fn attempt_time() -> EpochMs {
+    1_795_526_800_646
 }

@@ -5,6 +5,7 @@
 
 mod globals;
 mod screen;
+mod svg;
 mod context;
 mod crash_report;
 mod signals;
@@ -21,6 +22,11 @@ mod run;
 mod press;
 mod replay;
 mod replay_sink;
+mod dataset;
+mod features;
+mod train;
+mod evaluate;
+mod learning_report;
 mod world;
 mod demo;
 mod simulate;
@@ -55,6 +61,16 @@ enum Command {
     Simulate(simulate::Options),
     /// History from files through an engine in this process, or onto Kafka
     Replay(replay::Options),
+    /// Tables that models learn from
+    #[command(subcommand)]
+    Dataset(dataset::Command),
+    /// Learn a model from a dataset, measured on the last part of its time
+    Train(train::Options),
+    /// How good a model is on a dataset, or what a policy that follows it would have earned there
+    Evaluate(evaluate::Options),
+    /// What models are told of a payment: the catalogue, and the values of a request
+    #[command(subcommand)]
+    Features(features::Command),
     /// Compare the topics with their declarations, create what is missing
     #[command(subcommand)]
     Topics(topics::Command),
@@ -133,6 +149,10 @@ fn run(cli: Cli) -> Result<Verdict> {
     match cli.command {
         Command::Run => run::run(&context),
         Command::Replay(options) => replay::run(context.screen(), &options, |destination| Sink::open(&context, destination)),
+        Command::Dataset(command) => dataset::run(&context, &command),
+        Command::Train(options) => train::run(&context, &options),
+        Command::Evaluate(options) => evaluate::run(&context, &options),
+        Command::Features(command) => features::run(&context, &command),
         Command::Simulate(options) => simulate::run(&context, &options),
         Command::Topics(command) => topics::run(&context, command),
         Command::Check => check::run(&context),

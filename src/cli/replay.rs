@@ -106,7 +106,12 @@ fn create_rejects(path: &Path, options: &Options) -> Result<RejectsFile> {
     Ok(RejectsFile::create(path)?)
 }
 
-fn feed(reader: &mut HistoryReader, mut rejects: Option<&mut RejectsFile>, sink: &mut impl ReplaySink) -> Result<HistoryReport> {
+/// Hands all events to the sink, behind a progress bar; rejects that no file takes are told, the first of them.
+pub(super) fn feed(
+    reader: &mut HistoryReader,
+    mut rejects: Option<&mut RejectsFile>,
+    sink: &mut impl ReplaySink,
+) -> Result<HistoryReport> {
     let bar = progress_bar(reader.progress().bytes_total);
     let mut report = HistoryReport::default();
     let mut rows: u64 = 0;

@@ -5,8 +5,8 @@
 //! comes back as values. Below it: `domain`. Above it: `runtime`, which owns when and where.
 //!
 //! Reading order: `payment` (an attempt and its outcome become a result) → `window` (results become tiles and windows) →
-//! `psp` (windows become health, a state, a transition) → `policy` (health, rules and history become a decision); `alerts` (transitions
-//! become what people are told).
+//! `psp` (windows become health, a state, a transition) → `policy` (health, rules and history become a decision); `features` (payments
+//! and history become numbers); `alerts` (transitions become what people are told).
 
 pub mod settings;
 pub mod codes;
@@ -15,5 +15,6 @@ pub mod payment;
 pub mod window;
 pub mod psp;
 pub mod policy;
+pub mod features;
 pub mod alerts;
 pub mod hashing;

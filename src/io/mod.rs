@@ -1,4 +1,4 @@
-//! Ports to the outside and their adapters: the event log, the wire format, the state store, history files, alerts.
+//! Ports to the outside and their adapters: the event log, the wire format, the state store, history files, datasets, alerts.
 //!
 //! One door per dependency: rdkafka only in `log/kafka`, RocksDB only in `store` and `log/embedded`, Avro only in `codec`.
 
@@ -9,4 +9,6 @@ pub mod failpoint;
 pub mod log;
 pub mod store;
 pub mod history;
+pub mod dataset;
+pub mod models;
 pub mod alert;

@@ -2,8 +2,8 @@
 //!
 //! Owns scales, colours and marks. Figures come ready; nothing is computed from them but where they go.
 
+use crate::cli::svg::{line, svg, text};
 use smartrouter::sim::arena::{Estimate, ORACLE, OURS, Row, Script};
-use std::fmt::Display;
 
 const WIDTH: f64 = 560.0;
 const ROW: f64 = 22.0;
@@ -147,17 +147,4 @@ fn labels(rows: &[&Row], scale: &Losses, right: f64) -> Vec<String> {
 
 fn time(minutes: f64) -> String {
     if minutes >= 600.0 { format!("{:.0} h", minutes / 60.0) } else { format!("{minutes:.0} min") }
-}
-
-fn svg(width: f64, height: f64, title: &str, parts: impl Iterator<Item = String>) -> String {
-    let parts: String = parts.collect();
-    format!(r#"<svg viewBox="0 0 {width} {height}" role="img" aria-label="{title}">{parts}</svg>"#)
-}
-
-fn line(class: &str, from: (f64, f64), to: (f64, f64)) -> String {
-    format!(r#"<line class="{class}" x1="{:.1}" y1="{:.1}" x2="{:.1}" y2="{:.1}"/>"#, from.0, from.1, to.0, to.1)
-}
-
-fn text(class: &str, at: (f64, f64), text: impl Display) -> String {
-    format!(r#"<text class="{class}" x="{:.1}" y="{:.1}">{text}</text>"#, at.0, at.1)
 }

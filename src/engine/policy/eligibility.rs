@@ -103,6 +103,12 @@ fn refusal(router: &Router, input: &DecideInput<'_>, merchant: Option<&Merchant>
     cannot_take(configured, payment).and_then(not_eligible)
 }
 
+/// Whether the merchant (one that is not configured could go anywhere) has a contract with the PSP, and that takes payments of this
+/// brand, currency and method.
+pub fn can_take(psp: &Psp, merchant: Option<&Merchant>, payment: &Payment) -> bool {
+    merchant.is_none_or(|merchant| merchant.psps.contains(&psp.id)) && cannot_take(psp, payment).is_none()
+}
+
 fn cannot_take(psp: &Psp, payment: &Payment) -> Option<String> {
     if !takes(&psp.brands, &payment.card.brand) {
         return Some(format!("does not take brand {:?}", payment.card.brand));

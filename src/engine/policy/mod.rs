@@ -24,6 +24,7 @@ mod tests;
 #[cfg(test)]
 mod properties;
 
+pub use eligibility::can_take;
 pub use view::{PspView, StaticView};
 
 use crate::domain::decision::{DecidedBy, RoutingDecision};

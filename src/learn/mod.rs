@@ -1,0 +1,43 @@
+//! Learning from outcomes: tables of features with labels, models fitted to them, and how good they are.
+//!
+//! Owns no files and no clock: what it needs is passed in, what it makes is returned. Random numbers come from a seed.
+
+mod table;
+mod build;
+mod draw;
+mod split;
+mod metrics;
+mod interval;
+mod crosses;
+mod rates;
+mod linear;
+mod inputs;
+mod forest;
+mod net;
+mod calibration;
+mod scorer;
+mod spec;
+mod search;
+mod measure;
+mod importance;
+mod fit;
+mod artifact;
+mod validate;
+mod policy_value;
+#[cfg(test)]
+mod fixtures;
+
+pub use artifact::{Files, LoadError, SaveError, about, load, save};
+pub use build::{Built, LABEL, PROPENSITY, TableBuilder};
+pub use calibration::{Blend, Calibration};
+pub use fit::{Options, PolicyTold, Progress, Report, Trained, steps, train};
+pub use interval::{Estimate, Samples};
+pub use measure::{Curves, Measured, Slice, measure, slices};
+pub use metrics::{ECE_BINS, Metrics, Point, ReliabilityBin, Scored, auc, brier, curve, ece, log_loss, reliability};
+pub use policy_value::{Logged, Policy, PolicyError, PolicyValue, dr, ips, snips, value as policy_value};
+pub use scorer::{ColumnName, Model, Scorer};
+pub use search::{Family, Kind, Trial};
+pub use spec::FitError;
+pub use split::{Shares, Split, split};
+pub use table::{Alternative, Column, ColumnKind, Row, Table};
+pub use validate::{Finding, Limits, Validation, Weight, validate};

@@ -1,0 +1,113 @@
+//! The port that everything asks for probabilities, and the model behind it: members, a blend of their logits, a calibration.
+
+use super::calibration::{Blend, Calibration};
+use super::forest::Forest;
+use super::linear::Linear;
+use super::net::Net;
+use super::rates::RatedCross;
+use super::table::Column;
+use serde::{Deserialize, Serialize};
+
+/// Approval probabilities for rows of features.
+pub trait Scorer {
+    /// Columns of a row.
+    fn width(&self) -> usize;
+    /// `rows`: row-major, in catalogue order. Appends one probability for each row.
+    fn score(&self, rows: &[f32], out: &mut Vec<f64>);
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "member")]
+pub(super) enum Member {
+    Constant {
+        logit: f64,
+    },
+    /// The rate of a cell: PSP mean, or a table of several columns.
+    Rates(RatedCross),
+    Linear(Linear),
+    Forest(Forest),
+    Net(Net),
+}
+
+impl Member {
+    /// Appends the logit of each row.
+    pub(super) fn logits(&self, rows: &[f32], width: usize, out: &mut Vec<f64>) {
+        let each = rows.chunks_exact(width.max(1));
+        match self {
+            Self::Constant { logit } => out.extend(each.map(|_| *logit)),
+            Self::Rates(rated) => out.extend(each.map(|values| f64::from(rated.value(values)))),
+            Self::Linear(linear) => out.extend(each.map(|values| linear.logit(values))),
+            Self::Forest(forest) => {
+                let mut inputs = Vec::with_capacity(forest.inputs.width());
+                out.extend(each.map(|values| {
+                    inputs.clear();
+                    forest.inputs.append(values, &mut inputs);
+                    forest.logit(&inputs)
+                }));
+            }
+            Self::Net(net) => net.logits(rows, width, out),
+        }
+    }
+}
+
+/// A trained model. Its weights are arrays beside the rest, see `artifact`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// `logistic`, `forest`, `dnn`, `wide-deep`, or `blend`.
+    pub kind: String,
+    /// The catalogue that rows must be encoded by.
+    pub catalogue: String,
+    pub columns: Vec<ColumnName>,
+    pub(super) members: Vec<Member>,
+    pub blend: Blend,
+    pub calibration: Calibration,
+}
+
+/// A column as the model knows it: rows of other columns are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnName(pub String);
+
+impl From<&Column> for ColumnName {
+    fn from(column: &Column) -> Self {
+        Self(column.name.clone())
+    }
+}
+
+impl Model {
+    /// Logits before the calibration.
+    pub(super) fn raw(&self, rows: &[f32]) -> Vec<f64> {
+        let said: Vec<Vec<f64>> = self
+            .members
+            .iter()
+            .map(|member| {
+                let mut logits = Vec::new();
+                member.logits(rows, self.columns.len(), &mut logits);
+                logits
+            })
+            .collect();
+        let count = rows.len() / self.columns.len().max(1);
+        (0..count).map(|row| self.blend.logit(said.iter().map(|of| of[row]))).collect()
+    }
+
+    /// What each member says by itself, with its weight: for the card.
+    pub fn members(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
+        let name = |member: &Member| match member {
+            Member::Constant { .. } => "constant",
+            Member::Rates(_) => "rates",
+            Member::Linear(_) => "logistic",
+            Member::Forest(_) => "forest",
+            Member::Net(net) => net.name(),
+        };
+        self.members.iter().map(name).zip(self.blend.weights.iter().copied())
+    }
+}
+
+impl Scorer for Model {
+    fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    fn score(&self, rows: &[f32], out: &mut Vec<f64>) {
+        out.extend(self.raw(rows).into_iter().map(|logit| self.calibration.apply(logit)));
+    }
+}

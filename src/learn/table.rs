@@ -1,0 +1,76 @@
+//! What models learn from: one row for each attempt, with its features in catalogue order and what came of it.
+
+use crate::domain::{EpochMs, PspId};
+
+/// How a feature's number is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// A share that was counted on results before the row: what it says is made of outcomes already.
+    Rate,
+    /// A quantity; missing is the catalogue's default, with an indicator column of its own where that matters. Never NaN.
+    Number,
+    /// A whole number from 0 (unknown) to `size - 1`, without order.
+    Category { size: u32 },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// As in the catalogue.
+    pub name: String,
+    pub kind: ColumnKind,
+    /// Whether its value depends on the candidate PSP; the others are the request's.
+    pub of_candidate: bool,
+}
+
+/// Rows are in order of time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// Identifies the encoder: a model fits only tables of the same catalogue.
+    pub catalogue: String,
+    pub columns: Vec<Column>,
+    /// Row-major, rows × columns: the features of the PSP that the attempt went to.
+    pub values: Vec<f32>,
+    pub rows: Vec<Row>,
+    /// The other PSPs that could have taken an attempt, in order of `row`: for judging policies, not for fitting.
+    pub alternatives: Vec<Alternative>,
+}
+
+impl Table {
+    /// The features of an attempt; nothing where there is no such row.
+    pub fn features(&self, row: usize) -> &[f32] {
+        let width = self.columns.len();
+        self.values.get(row * width..(row + 1) * width).unwrap_or_default()
+    }
+}
+
+/// An attempt and what came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub attempt_id: String,
+    pub payment_id: String,
+    /// From 1.
+    pub attempt_number: i32,
+    pub attempted_at: EpochMs,
+    pub psp_id: PspId,
+    pub approved: bool,
+    pub amount_minor: i64,
+    pub currency: String,
+    pub brand: String,
+    pub issuer_country: String,
+    /// Probability with which the attempt went to its PSP, where it is known or estimated.
+    pub propensity: Option<f64>,
+    /// What the PSP charges for an attempt: when it is approved, and when it is not, minor units.
+    pub fee_minor: [i64; 2],
+}
+
+/// Another PSP that an attempt could have gone to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alternative {
+    /// Index of the attempt in `rows`.
+    pub row: u32,
+    pub psp_id: PspId,
+    pub fee_minor: [i64; 2],
+    pub propensity: Option<f64>,
+    /// All columns, catalogue order.
+    pub values: Vec<f32>,
+}

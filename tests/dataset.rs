@@ -1,0 +1,163 @@
+//! Datasets from history files: the command and what it writes, and January against what is known of it.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "test code: a panic is the failure report")]
+
+use serde_json::{Value, json};
+use smartrouter::config::{Config, LoadOptions};
+use smartrouter::engine::features::{Catalogue, Encoder};
+use smartrouter::engine::settings::Settings;
+use smartrouter::io::dataset;
+use smartrouter::io::history::{HistoryReader, HistoryRow, Mapping, Requests};
+use smartrouter::learn::{Built, TableBuilder};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const MAPPING: &str = "deploy/mappings/psp_routing_log.toml";
+const CONFIG: &str = "deploy/january.toml";
+
+fn in_project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn settings() -> Settings {
+    Config::load(&LoadOptions { file: Some(in_project(CONFIG)), ..LoadOptions::default() }).unwrap().config.settings
+}
+
+fn built(file: &Path) -> Built {
+    let mut builder = TableBuilder::new(Encoder::new(Catalogue::shipped().unwrap()), &settings(), [None, None]);
+    let mapping = Mapping::load(&in_project(MAPPING)).unwrap();
+    for row in HistoryReader::open(&[file.to_owned()], mapping, Requests::None).unwrap() {
+        if let HistoryRow::Events(events) = row.unwrap() {
+            builder.accept(&events.attempt, events.outcome.as_ref());
+        }
+    }
+    builder.finish()
+}
+
+fn january() -> Option<String> {
+    let file = in_project("../shared/data/psp_2019_january/attempts.csv");
+    let text = std::fs::read_to_string(&file).ok();
+    if text.is_none() {
+        println!("skipped: {} is not there", file.display());
+    }
+    text
+}
+
+#[test]
+fn january_has_the_odds_that_it_was_drawn_by() {
+    if january().is_none() {
+        return;
+    }
+    let built = built(&in_project("../shared/data/psp_2019_january/attempts.csv"));
+    let table = &built.table;
+    assert_eq!((table.rows.len(), table.alternatives.len()), (26_304, 3 * 26_304));
+    assert_eq!((built.immature, built.label_delay_ms), (0, [0; 3]));
+    assert!(built.unknown_psps.is_empty() && built.alike_psps.is_empty());
+    let first: BTreeMap<&str, f64> = table
+        .rows
+        .iter()
+        .filter(|row| row.attempt_number == 1)
+        .map(|row| (row.psp_id.as_str(), row.propensity.unwrap()))
+        .collect();
+    // Counted apart from this program, with the chains of the mapping.
+    for (psp, share) in [("goldcard", 0.0746), ("moneycard", 0.1726), ("simplecard", 0.2634), ("uk_card", 0.4894)] {
+        assert!((first[psp] - share).abs() < 0.0001, "{psp}: {}", first[psp]);
+    }
+    assert!(table.values.iter().all(|value| value.is_finite()));
+    let fee = table.rows.iter().find(|row| row.psp_id.as_str() == "goldcard").unwrap().fee_minor;
+    assert_eq!(fee, [1_000, 500]);
+}
+
+/// The features of a row do not depend on anything that stands behind it in the file.
+#[test]
+fn january_cut_short_gives_the_same_features() {
+    let Some(text) = january() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let cut = dir.path().join("cut.csv");
+    let lines: Vec<&str> = text.lines().collect();
+    let whole = built(&in_project("../shared/data/psp_2019_january/attempts.csv"));
+    let width = whole.table.columns.len();
+    let rows = 9_000;
+    std::fs::write(&cut, lines[..=rows].join("\n")).unwrap();
+    let part = built(&cut);
+    assert_eq!(part.table.rows.len(), rows);
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
+    assert!(bits(&part.table.values) == bits(&whole.table.values[..rows * width]));
+    for (one, other) in part.table.alternatives.iter().zip(&whole.table.alternatives) {
+        assert!((one.row, &one.psp_id) == (other.row, &other.psp_id) && bits(&one.values) == bits(&other.values));
+    }
+}
+
+/// In the form of the routing log: a payment a minute, each with a retry two seconds later.
+fn write_history(path: &Path) {
+    let mut text = String::from("id,tmsp,country,amount,success,PSP,3D_secured,card\n");
+    for minute in 0..60 {
+        for (retry, psp) in [(0, "Simplecard"), (1, "UK_Card")] {
+            let (id, amount) = (2 * minute + retry, 50 + minute);
+            writeln!(text, "{id},2019-01-01 00:{minute:02}:{:02},Germany,{amount},{retry},{psp},0,Visa", 2 * retry).unwrap();
+        }
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+/// The last line of stdout, and stderr.
+fn smartrouter(dir: &Path, arguments: &[&str]) -> (Option<i32>, Value, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smartrouter"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SMARTROUTER")) {
+        command.env_remove(name);
+    }
+    let config = in_project(CONFIG);
+    let fixed = ["-c", config.to_str().unwrap(), "--output", "json"];
+    let output = command.current_dir(dir).args([&fixed[..], arguments].concat()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let last = said.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    (output.status.code(), last, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn the_command_builds_a_dataset_and_explains_a_request() {
+    let dir = tempfile::tempdir().unwrap();
+    write_history(&dir.path().join("history.csv"));
+    let mapping = in_project(MAPPING);
+    let build = |more: &[&str]| {
+        let fixed = ["dataset", "build", "history.csv", "--mapping", mapping.to_str().unwrap(), "--out", "set"];
+        smartrouter(dir.path(), &[&fixed[..], more].concat())
+    };
+    let (code, told, said) = build(&["--from", "2019-01-01 00:10:00", "--to", "2019-01-01T00:40:00Z"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((&told["rows"], &told["positives"], &told["attempts"]), (&json!(60), &json!(30), &json!(120)));
+    let (table, manifest) = dataset::read(&dir.path().join("set")).unwrap();
+    assert_eq!(told["catalogue"], json!(table.catalogue));
+    assert_eq!((table.rows.len(), table.alternatives.len()), (60, 180));
+    assert_eq!((manifest.history_attempts, manifest.sources.len(), manifest.sources[0].sha256.len()), (120, 1, 64));
+    let place = |name: &str| table.columns.iter().position(|column| column.name == name).unwrap();
+    let retry = &table.values[table.columns.len()..2 * table.columns.len()];
+    assert_eq!((retry[place("attempt_number")], retry[place("retry_failures")]), (2.0, 1.0));
+    assert!((retry[place("seconds_since_previous")] - 3.0_f32.ln()).abs() < 1e-6);
+
+    let (code, _, said) = build(&["--from", "2020-01-01"]);
+    assert!(code == Some(1) && said.contains("lies between"), "{said}");
+    let (code, _, said) = build(&["--from", "2019-01-02", "--to", "2019-01-01"]);
+    assert!(code == Some(2) && said.contains("not before"), "{said}");
+
+    let (code, listed, said) = smartrouter(dir.path(), &["features", "list"]);
+    assert!(code == Some(0) && listed.as_array().is_some_and(|rows| rows.len() == 140), "{said}");
+    let request = json!({"request_id": "r", "requested_at": 1_546_304_400_000_i64, "payment": {
+        "payment_id": "p", "order_id": "o", "merchant_id": "routing-log", "amount_minor": 6_000, "currency": "EUR",
+        "card": {"bin": "", "brand": "VISA"}, "method": "card", "geo": {"country": "DE"},
+        "message": {"initiator": "CUSTOMER", "avs_sent": false, "mcc": ""}}});
+    std::fs::write(dir.path().join("request.json"), request.to_string()).unwrap();
+    let with_history = ["--history", "history.csv", "--mapping", mapping.to_str().unwrap()];
+    for more in [&[][..], &with_history] {
+        let (code, told, said) = smartrouter(dir.path(), &[&["features", "explain", "request.json"], more].concat());
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!((told["candidates"].as_array().unwrap().len(), told["features"].as_array().unwrap().len()), (4, 140));
+        let features = told["features"].as_array().unwrap();
+        let rate = features.iter().find(|feature| feature["feature"] == "psp_rate").unwrap();
+        let (good, bad) = (rate["values"]["uk_card"][0].as_f64().unwrap(), rate["values"]["simplecard"][0].as_f64().unwrap());
+        assert!(if more.is_empty() { good == bad } else { good > bad }, "{rate}");
+    }
+    let (code, _, said) = smartrouter(dir.path(), &["features", "explain", "history.csv"]);
+    assert!(code == Some(2) && said.contains("no routing request"), "{said}");
+}
