@@ -108,7 +108,10 @@ fn plot(title: &str, points: &[(f64, f64)], diagonal: bool) -> String {
         .filter(|_| points.len() <= 20)
         .map(|(a, b)| format!(r#"<circle class="dot ours" cx="{:.1}" cy="{:.1}" r="3"/>"#, x(*a), y(*b)));
     let parts = ticks.chain(straight).chain(std::iter::once(curve)).chain(dots);
-    format!("<figure>{}<figcaption class=\"note\">{title}</figcaption></figure>", svg(SIDE + 20.0, SIDE, title, parts))
+    format!(
+        "<figure style=\"flex:0 0 17rem\">{}<figcaption class=\"note\">{title}</figcaption></figure>",
+        svg(SIDE + 20.0, SIDE, title, parts)
+    )
 }
 
 /// Names come from data.
