@@ -3,7 +3,7 @@
 //! Owns the options and the report. What a row is, `learn` decides; how it lies on disk, `io::dataset`.
 
 use super::context::Context;
-use super::replay::{ReplaySink, ReplayTotals, feed};
+use super::replay::{ReplaySink, ReplayTotals, feed, tell_late_rows};
 use super::screen::remark;
 use super::{Verdict, WrongUse};
 use anyhow::{Context as _, Result, bail};
@@ -112,13 +112,7 @@ pub(super) fn read_history(
     let mut sink = Gathering { builder, until };
     let mut reader = HistoryReader::open(files, Mapping::load(mapping)?, Requests::None)?;
     let report = feed(&mut reader, None, &mut sink)?;
-    if reader.late_rows() > 0 {
-        remark(format!(
-            "{} rows were left out because they lie before a row above them: name the files in the order of their times, or set \
-             `sorted = false` in the mapping",
-            reader.late_rows()
-        ));
-    }
+    tell_late_rows(&reader);
     if report.attempts == 0 {
         bail!("no row could be used; the first reasons are above");
     }

@@ -81,13 +81,7 @@ pub(super) fn run<S: ReplaySink>(
     let totals = sink.finish().context("the replay did not end well")?;
     let report = Report { history, totals };
     show(screen, &report)?;
-    let late_rows = reader.late_rows();
-    if late_rows > 0 {
-        remark(format!(
-            "{late_rows} rows were left out because they lie before a row above them: name the files in the order of their times, or set \
-             `sorted = false` in the mapping"
-        ));
-    }
+    tell_late_rows(&reader);
     if report.history.attempts == 0 {
         bail!("no row could be used; the first reasons are above or in the file of --rejects");
     }
@@ -104,6 +98,16 @@ fn create_rejects(path: &Path, options: &Options) -> Result<RejectsFile> {
         bail!(WrongUse(format!("--rejects {} is a file that is read; give another name", path.display())));
     }
     Ok(RejectsFile::create(path)?)
+}
+
+pub(super) fn tell_late_rows(reader: &HistoryReader) {
+    let late_rows = reader.late_rows();
+    if late_rows > 0 {
+        remark(format!(
+            "{late_rows} rows were left out because they lie before a row above them: name the files in the order of their times, or set \
+             `sorted = false` in the mapping"
+        ));
+    }
 }
 
 /// Hands all events to the sink, behind a progress bar; rejects that no file takes are told, the first of them.

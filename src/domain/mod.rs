@@ -23,6 +23,11 @@ use std::sync::Arc;
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type EpochMs = i64;
 
+/// Two lower-case hex digits for each byte.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+}
+
 /// `2026-01-05 19:00:20 UTC`: a time for people; the bare number where it is none.
 pub fn utc_text(at: EpochMs) -> String {
     DateTime::from_timestamp_millis(at).map_or_else(|| at.to_string(), |at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string())

@@ -1,5 +1,6 @@
 //! Randomness without random numbers: a hash of an id and a salt, so that any instance and any replay draws the same.
 
+use crate::domain::hex;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -22,10 +23,9 @@ pub fn stable_id(kind: &str, name: &str) -> String {
     Uuid::new_v5(&namespace, name.as_bytes()).to_string()
 }
 
-/// The SHA-256 of a text, in hex.
-pub fn sha256_hex(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+/// The SHA-256 of these bytes, in hex.
+pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// A short fingerprint of a text: the first 12 hex digits of its SHA-256.

@@ -6,13 +6,12 @@
 
 use super::scorer::{Member, Model, Scorer};
 use super::table::Table;
+use crate::engine::hashing::sha256_hex;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use thiserror::Error;
 
 const MODEL: &str = "model.json";
@@ -83,7 +82,7 @@ pub fn save(model: &Model, table: &Table, card: &Value, lineage: &Value) -> Resu
     files.insert(GOLDEN.to_owned(), json(&serde_json::to_value(golden).map_err(|error| problem(&error))?)?);
     files.insert(CARD.to_owned(), json(card)?);
     files.insert(LINEAGE.to_owned(), json(lineage)?);
-    let sums: BTreeMap<&str, String> = files.iter().map(|(name, bytes)| (name.as_str(), sha256(bytes))).collect();
+    let sums: BTreeMap<&str, String> = files.iter().map(|(name, bytes)| (name.as_str(), sha256_hex(bytes))).collect();
     let sums = serde_json::to_vec_pretty(&sums).map_err(|error| problem(&error))?;
     files.insert(CHECKSUMS.to_owned(), sums);
     Ok(files)
@@ -129,7 +128,7 @@ fn check_sums(files: &Files) -> Result<(), LoadError> {
     let sums: BTreeMap<String, String> = parse(files, CHECKSUMS)?;
     for file in [MODEL, WEIGHTS, GOLDEN, CARD, LINEAGE] {
         let bytes = files.get(file).ok_or(LoadError::Missing(file))?;
-        if sums.get(file) != Some(&sha256(bytes)) {
+        if sums.get(file) != Some(&sha256_hex(bytes)) {
             return Err(LoadError::Changed(file.to_owned()));
         }
     }
@@ -139,14 +138,6 @@ fn check_sums(files: &Files) -> Result<(), LoadError> {
 fn parse<T: for<'de> Deserialize<'de>>(files: &Files, file: &'static str) -> Result<T, LoadError> {
     let bytes = files.get(file).ok_or(LoadError::Missing(file))?;
     serde_json::from_slice(bytes).map_err(|error| LoadError::Unreadable { file, problem: error.to_string() })
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// An array of a model, to be read or to be filled.
@@ -261,7 +252,7 @@ mod tests {
         let golden = save(&other, &table, &Value::Null, &Value::Null).unwrap()[GOLDEN].clone();
         let resummed = |mut files: Files| {
             files.remove(CHECKSUMS);
-            let sums: BTreeMap<&str, String> = files.iter().map(|(name, bytes)| (name.as_str(), sha256(bytes))).collect();
+            let sums: BTreeMap<&str, String> = files.iter().map(|(name, bytes)| (name.as_str(), sha256_hex(bytes))).collect();
             let sums = serde_json::to_vec(&sums).unwrap();
             files.insert(CHECKSUMS.to_owned(), sums);
             files

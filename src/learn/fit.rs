@@ -95,13 +95,13 @@ pub fn train(table: &Table, options: &Options, progress: Progress<'_>) -> Result
     let mut work = Work { table, options, specs: Vec::new(), done: 0, progress };
     let trials = work.search(&train, &validation)?;
     let known = [train.as_slice(), &validation].concat();
-    let measured = work.model(&known)?;
+    let (measured, ground) = work.model(&known)?;
     work.step("measuring");
-    let mut report = work.report(&measured, &known, &test)?;
+    let mut report = work.report(&measured, &ground, &test)?;
     report.split = [train.len(), validation.len(), test.len()];
     report.trials = trials;
     let every: Vec<u32> = (0..table.rows.len() as u32).collect();
-    let model = work.model(&every)?;
+    let (model, _) = work.model(&every)?;
     report.members = model.members().map(|(name, weight)| (name.to_owned(), weight)).collect();
     model.calibration.name().clone_into(&mut report.calibration);
     Ok(Trained { model, report })
@@ -130,8 +130,8 @@ impl Work<'_, '_> {
         Ok(trials)
     }
 
-    /// The specified members fitted on `rows`, blended and calibrated by cross-fitting on them.
-    fn model(&mut self, rows: &[u32]) -> Result<Model, FitError> {
+    /// The specified members fitted on `rows`, blended and calibrated by cross-fitting on them; and the ground that they were fitted on.
+    fn model(&mut self, rows: &[u32]) -> Result<(Model, Ground), FitError> {
         let own: Vec<Row> = rows.iter().map(|row| self.table.rows[*row as usize].clone()).collect();
         let in_table = |part: Vec<u32>| part.into_iter().map(|index| rows[index as usize]).collect();
         let blocks: Vec<Vec<u32>> = split::blocks(&own, BLOCKS).into_iter().map(in_table).collect();
@@ -147,15 +147,17 @@ impl Work<'_, '_> {
         let blend = if logits.len() > 1 { Blend::fit(&logits, &approved) } else { Blend::even(1) };
         let blended: Vec<f64> = (0..approved.len()).map(|row| blend.logit(logits.iter().map(|of| of[row]))).collect();
         let calibration = Calibration::choose(&blended, &approved);
-        let members = self.members(&Ground::of(self.table, rows.to_vec()), "fitting")?;
-        Ok(Model {
+        let ground = Ground::of(self.table, rows.to_vec());
+        let members = self.members(&ground, "fitting")?;
+        let model = Model {
             kind: self.options.kind.name().to_owned(),
             catalogue: self.table.catalogue.clone(),
             columns: self.table.columns.iter().map(Into::into).collect(),
             members,
             blend,
             calibration,
-        })
+        };
+        Ok((model, ground))
     }
 
     fn members(&mut self, ground: &Ground, what: &str) -> Result<Vec<Member>, FitError> {
@@ -169,7 +171,7 @@ impl Work<'_, '_> {
         Ok(members)
     }
 
-    fn report(&self, model: &Model, known: &[u32], test: &[u32]) -> Result<Report, FitError> {
+    fn report(&self, model: &Model, ground: &Ground, test: &[u32]) -> Result<Report, FitError> {
         let (table, seed) = (self.table, self.options.seed);
         let rows: Vec<&Row> = test.iter().map(|row| &table.rows[*row as usize]).collect();
         let approved: Vec<bool> = rows.iter().map(|row| row.approved).collect();
@@ -177,13 +179,12 @@ impl Work<'_, '_> {
         let mut said = Vec::new();
         model.score(&values, &mut said);
         let mut measured = vec![measure(model.kind.as_str(), &said, &rows, seed)];
-        let ground = Ground { rows: known.to_vec(), crosses: Vec::new() };
         let mut others: Vec<(String, Member)> = Vec::new();
         if model.members.len() > 1 {
             others.extend(model.members().map(|(name, _)| name.to_owned()).zip(model.members.iter().cloned()));
         }
         for (name, spec) in baselines(table) {
-            others.push((name, spec.fit(table, &ground, &[])?));
+            others.push((name, spec.fit(table, ground, &[])?));
         }
         for (name, member) in &others {
             let mut logits = Vec::new();
@@ -192,7 +193,6 @@ impl Work<'_, '_> {
             measured.push(measure(name, &said, &rows, seed));
         }
         let scored = Scored { probabilities: &said, approved: &approved };
-        let found = Ground::of(table, known.to_vec()).crosses;
         let name = |column: usize| table.columns[column].name.as_str();
         let spelt =
             |cross: &super::crosses::Cross| cross.parts.iter().map(|part| name(part.column)).collect::<Vec<_>>().join(" × ");
@@ -200,7 +200,7 @@ impl Work<'_, '_> {
             kind: model.kind.clone(),
             split: [0; 3],
             trials: Vec::new(),
-            crosses: found.iter().map(spelt).collect(),
+            crosses: ground.crosses.iter().map(spelt).collect(),
             test: measured,
             slices: slices(&said, &rows, seed),
             curves: Curves::of(scored),

@@ -16,8 +16,8 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use letters::{DeadLetter, LetterId};
 use serde_json::{Map, Value, json};
+use smartrouter::domain::hex;
 use smartrouter::io::topics;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -142,15 +142,6 @@ fn show(context: &Context, id: &LetterId, value_to: Option<&std::path::Path>) ->
 
 fn readable(bytes: &[u8]) -> String {
     one_line(&String::from_utf8_lossy(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut digits = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(digits, "{byte:02x}");
-    }
-    digits
 }
 
 /// The first bytes, 16 a line, as `xxd` shows them.

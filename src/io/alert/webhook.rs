@@ -10,10 +10,10 @@
 use super::http::Endpoint;
 use super::{AlertSink, Delivery, SinkError};
 use crate::domain::alert::Alert;
+use crate::domain::hex;
 use hmac::{Hmac, Mac};
 use serde::Serialize;
 use sha2::Sha256;
-use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[derive(Serialize)]
@@ -55,14 +55,10 @@ impl AlertSink for Webhook {
 }
 
 pub(super) fn signature(secret: &str, timestamp: &str, body: &[u8]) -> String {
-    let mut hex = String::new();
     // A key of HMAC may have any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return hex };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return String::new() };
     mac.update(timestamp.as_bytes());
     mac.update(b".");
     mac.update(body);
-    for byte in mac.finalize().into_bytes() {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
+    hex(&mac.finalize().into_bytes())
 }

@@ -1,6 +1,6 @@
 //! What a dataset says of itself: lineage, so that a model can be traced to the files that it learned from.
 
-use crate::domain::EpochMs;
+use crate::domain::{EpochMs, hex};
 use crate::learn::{Column, ColumnKind};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -120,6 +120,5 @@ pub fn sha256_of_file(path: &Path) -> io::Result<String> {
         }
         hash.update(&buffer[..read]);
     }
-    let digits = hash.finalize().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    Ok(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
+    Ok(hex(&hash.finalize()))
 }
