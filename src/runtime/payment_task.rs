@@ -202,8 +202,12 @@ impl PaymentTask {
         if decided.decision.fallback_reason.is_some() {
             counter!(telemetry::FALLBACKS).increment(1);
         }
-        self.observe(shared, &request.payment.payment_id, Event::Decided { request, decision: &decided.decision })?;
         let key = request.payment.key();
+        let effects =
+            self.observe(shared, &request.payment.payment_id, Event::Decided { request, decision: &decided.decision })?;
+        // What its attempt, read before it, goes to count is committed with the events.
+        self.mixed |= !effects.diverted.is_empty();
+        self.take(shared, key, effects, None)?;
         self.answers.emit(shared, key, &decided.decision, Some(record))?;
         self.answers.emit(shared, key, &decided.prediction, Some(record))?;
         self.answers.urgent = true;

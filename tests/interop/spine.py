@@ -297,8 +297,10 @@ def orders_of_operators(router):
         assert skipped["elavon"]["reason"] == "DOWN" and "by order of ana: maintenance" in skipped["elavon"]["detail"], skipped
     status, out, err = router.command("psp", "show", "elavon")
     assert status == 0 and "by order of ana until that is taken back: maintenance" in out, (out, err)
-    # What went elsewhere is told once the attempts are counted.
+    # What went elsewhere is told once the attempts are counted: by the task of the PSP that they were kept from, apart from the
+    # windows of the one that they went to.
     all_counted(router, sent)
+    router.until(lambda: all(row["lag"] == 0 for row in router.json("lag")), "all is read", process)
     assert router.json("psp", "up", "elavon", "--reason", "done", "--for", "1h", "--execute")["in_force"]
     of_elavon = lambda records: [record for _, record in records if record["psp_id"] == "elavon"]
     told = of_elavon(router.read("psp.outages", lambda records: len(of_elavon(records)) >= 2))

@@ -65,7 +65,7 @@ pub fn observe(rules: Rules<'_>, state: &mut PaymentState, event: Event<'_>) -> 
     match event {
         Event::Attempt(attempt) => on_attempt(rules, state, attempt, &mut effects),
         Event::Outcome(outcome) => on_outcome(rules, state, outcome, &mut effects),
-        Event::Decided { request, decision } => on_decided(rules, state, request, decision),
+        Event::Decided { request, decision } => on_decided(rules, state, request, decision, &mut effects),
         Event::Tick { payment_id, at } => on_tick(rules, state, payment_id, at, &mut effects),
     }
     effects
@@ -92,7 +92,9 @@ fn on_attempt(rules: Rules<'_>, state: &mut PaymentState, attempt: &PaymentAttem
         result: None,
     };
     state.last_event_at = state.last_event_at.max(attempt.attempted_at);
-    divert(state, &known, effects);
+    if let Some(decision_id) = &known.decision_id {
+        divert(&mut state.kept_from, decision_id, &known, effects);
+    }
     if let Some(index) = state.waiting.iter().position(|outcome| outcome.attempt_id == attempt.attempt_id) {
         let outcome = state.waiting.remove(index);
         state.approved |= outcome.status == Status::Approved;
@@ -103,12 +105,9 @@ fn on_attempt(rules: Rules<'_>, state: &mut PaymentState, attempt: &PaymentAttem
 }
 
 /// The first attempt that follows a decision says where its payment went, instead of to a PSP that was out.
-fn divert(state: &mut PaymentState, attempt: &AttemptState, effects: &mut Effects) {
-    if state.kept_from.is_empty() {
-        return;
-    }
-    let follows = |kept: &mut KeptFrom| attempt.decision_id.as_deref() == Some(kept.decision_id.as_str());
-    for kept in state.kept_from.extract_if(.., follows).filter(|kept| kept.psp_id != attempt.psp_id) {
+fn divert(kept_from: &mut Vec<KeptFrom>, decision_id: &str, attempt: &AttemptState, effects: &mut Effects) {
+    let follows = |kept: &mut KeptFrom| kept.decision_id == decision_id;
+    for kept in kept_from.extract_if(.., follows).filter(|kept| kept.psp_id != attempt.psp_id) {
         let (to, amount_minor) = (attempt.psp_id.clone(), attempt.amount_minor);
         effects.diverted.push((kept.psp_id, DivertedFrom { segment: kept.segment, to, payments: 1, amount_minor }));
     }
@@ -139,7 +138,13 @@ fn on_outcome(rules: Rules<'_>, state: &mut PaymentState, outcome: &PaymentOutco
     settle(rules, &mut state.attempts[index], outcome, state.approved, effects);
 }
 
-fn on_decided(rules: Rules<'_>, state: &mut PaymentState, request: &RoutingRequest, decision: &RoutingDecision) {
+fn on_decided(
+    rules: Rules<'_>,
+    state: &mut PaymentState,
+    request: &RoutingRequest,
+    decision: &RoutingDecision,
+    effects: &mut Effects,
+) {
     state.last_event_at = state.last_event_at.max(request.requested_at);
     state.decided.push(DecidedRequest {
         request_id: request.request_id.clone(),
@@ -153,6 +158,14 @@ fn on_decided(rules: Rules<'_>, state: &mut PaymentState, request: &RoutingReque
         let segment = skipped.segment.clone()?;
         Some(KeptFrom { decision_id: decision.decision_id.clone(), psp_id: skipped.psp_id.clone(), segment })
     }));
+    // The attempt may have been read before its request: they come by different topics.
+    let follows = |attempt: &&AttemptState| {
+        let (followed, _) = state.followed(attempt.decision_id.as_deref(), &attempt.psp_id, attempt.attempted_at);
+        followed.as_deref() == Some(decision.decision_id.as_str())
+    };
+    if let Some(attempt) = state.attempts.iter().find(follows) {
+        divert(&mut state.kept_from, &decision.decision_id, attempt, effects);
+    }
     bound(&mut state.kept_from, rules.settings.payment_entries_max, |_| true);
     bound(&mut state.decided, rules.settings.payment_entries_max, |_| true);
 }

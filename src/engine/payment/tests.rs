@@ -343,15 +343,22 @@ fn what_was_kept_from_a_psp_is_told_by_the_attempt_that_went_elsewhere() {
     let skip = |psp: &str, reason| SkippedPsp { psp_id: psp.into(), reason, segment: Some(Segment::all()), detail: None };
     let skipped =
         vec![skip("amex", SkipReason::NotEligible), skip("elavon", SkipReason::Down), skip("mit", SkipReason::Recovering)];
-    let told = |dry_run: bool, attempts: &[PaymentAttempt]| {
+    // `early` attempts are read before their request.
+    let told_of = |dry_run: bool, attempts: &[PaymentAttempt], early: usize| {
         let mut state = PaymentState::default();
         let request = request("r1", 0, dry_run);
         let decision = RoutingDecision { skipped: skipped.clone(), ..decision("r1", &["mit"]) };
-        observe(rules, &mut state, Event::Decided { request: &request, decision: &decision });
-        let diverted = attempts.iter().flat_map(|attempt| observe(rules, &mut state, Event::Attempt(attempt)).diverted);
+        let mut events: Vec<Event<'_>> = attempts.iter().map(Event::Attempt).collect();
+        events.insert(early, Event::Decided { request: &request, decision: &decision });
+        let diverted = events.into_iter().flat_map(|event| observe(rules, &mut state, event).diverted);
         let told: Vec<String> =
             diverted.map(|(from, it)| format!("{from} {} to {} {}", it.segment, it.to, it.amount_minor)).collect();
         assert!(attempts.is_empty() || state.kept_from.is_empty() || dry_run);
+        told
+    };
+    let told = |dry_run, attempts: &[PaymentAttempt]| {
+        let told = told_of(dry_run, attempts, 0);
+        assert!((1..=attempts.len()).all(|early| told_of(dry_run, attempts, early) == told), "in any order the same");
         told
     };
     let sent = PaymentAttempt { decision_id: Some("d-r1".into()), ..attempt("a", 10) };
@@ -359,5 +366,8 @@ fn what_was_kept_from_a_psp_is_told_by_the_attempt_that_went_elsewhere() {
     // The sample went to the PSP that is recovering: only one was avoided; a retry does not count again.
     assert_eq!(told(false, &[sent.clone(), retried.clone()]), ["elavon ALL to mit 1000"]);
     assert_eq!(told(false, std::slice::from_ref(&retried)), ["elavon ALL to worldpay 1000", "mit ALL to worldpay 1000"]);
-    assert_eq!(told(true, &[sent]), [""; 0]);
+    assert_eq!(told(true, std::slice::from_ref(&sent)), [""; 0]);
+    // One that names no decision follows the newest before it.
+    let unnamed = PaymentAttempt { decision_id: None, ..sent };
+    assert_eq!(told(false, &[unnamed]), ["elavon ALL to mit 1000"]);
 }
