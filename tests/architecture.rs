@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("io", &["learn", "domain"]),
     ("sim", &["engine", "domain"]),
     ("telemetry", &[]),
-    ("runtime", &["io", "engine", "domain", "config", "telemetry"]),
+    ("runtime", &["io", "learn", "engine", "domain", "config", "telemetry"]),
     ("api", &["runtime", "io", "engine", "domain", "config", "telemetry"]),
     ("lib", &["api", "runtime", "io", "engine", "domain", "config", "telemetry", "sim", "learn"]),
     ("cli", &["api", "runtime", "io", "engine", "domain", "config", "telemetry", "sim", "learn"]),

@@ -292,7 +292,8 @@ impl Decision {
 
     pub(crate) fn make(&self) -> Decided {
         let Self { router, request, view, offsets } = self;
-        let input = DecideInput { request, previous: &[], view, view_offsets: offsets, decided_at: request.requested_at };
+        let input =
+            DecideInput { request, previous: &[], view, chances: None, view_offsets: offsets, decided_at: request.requested_at };
         decide(router, &input)
     }
 }

@@ -135,8 +135,9 @@ impl Context {
     /// What the engine's tasks share. Opens the state store.
     pub(super) fn shared(&self, clock: Clock) -> Result<Shared> {
         let store = StateStore::open(self.state_dir())?;
-        let shared = Shared::new(clock, self.config().settings.clone(), self.codec()?, self.names.clone(), store);
-        Ok(Shared { feedback: self.config().runtime.feedback, ..shared })
+        let config = self.config();
+        let shared = Shared::new(clock, config.settings.clone(), self.codec()?, self.names.clone(), store)?;
+        Ok(Shared { feedback: config.runtime.feedback, ..shared }.with_models(config.runtime.models_dir.clone())?)
     }
 
     pub(super) fn limits(&self) -> Limits {

@@ -94,8 +94,14 @@ impl StaticRoute for RuleRoute {
             previous_attempts: None,
             dry_run: true,
         };
-        let input =
-            DecideInput { request: &request, previous: &[], view: &self.view, view_offsets: &self.view_offsets, decided_at: 0 };
+        let input = DecideInput {
+            request: &request,
+            previous: &[],
+            view: &self.view,
+            chances: None,
+            view_offsets: &self.view_offsets,
+            decided_at: 0,
+        };
         decide(&self.router, &input).decision.ranked.into_iter().map(|ranked| ranked.psp_id).collect()
     }
 }

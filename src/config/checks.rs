@@ -243,6 +243,9 @@ impl Checker<'_> {
         for limit in &samples.amounts_max {
             self.within("policy.samples.amounts_max", limit.amount_minor, 0, i64::MAX);
         }
+        self.within("policy.value_weight", policy.value_weight, 0.0, 1.0);
+        self.within("policy.explore_share", policy.explore_share, 0.0, 0.5);
+        self.within("policy.score_deadline_ms", policy.score_deadline_ms, 1, 10_000);
         self.within("retry.attempts_max", retry.attempts_max, 1, 100);
         self.within("retry.soft_wait_ms", retry.soft_wait_ms, 0, 366 * DAY_MS);
         self.within("retry.technical_wait_ms", retry.technical_wait_ms, 0, 366 * DAY_MS);
@@ -262,6 +265,7 @@ impl Checker<'_> {
         self.distinct(&key, merchant.psps.iter().map(PspId::as_str));
         merchant.psps.iter().for_each(|psp| self.psp_exists(settings, &key, psp));
         self.currencies(&format!("{at}.currencies"), merchant.currencies.iter().map(String::as_str));
+        self.within(&format!("{at}.margin"), merchant.margin.unwrap_or_default(), 0.0, 1.0);
     }
 
     fn psps(&mut self, settings: &Settings) {

@@ -173,6 +173,12 @@ pub struct PolicySettings {
     /// While another PSP is out, no PSP is put first for more than this share of the payments, or than its own share of the day.
     pub inherited_share_max: f64,
     pub samples: SampleSettings,
+    /// What fees count for when a model ranks: 0 the likeliest goes first, 1 the order is by expected value.
+    pub value_weight: f64,
+    /// Share of the first attempts for which a PSP that is not the best goes first, so that it stays known.
+    pub explore_share: f64,
+    /// A model that has not answered by then is not waited for.
+    pub score_deadline_ms: i64,
 }
 
 /// Which payments try a PSP that may be well again.
@@ -199,6 +205,8 @@ pub struct AmountMax {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ranking {
+    /// The model in use; without one, or when it is late, windowed rates.
+    Model,
     WindowedRate,
     StaticRule,
 }
@@ -223,6 +231,9 @@ pub struct Merchant {
     pub currencies: Vec<String>,
     /// PSPs the merchant has a contract with, in order of preference: the last resort of ranking.
     pub psps: Vec<PspId>,
+    /// What an approved payment earns, as a share of its amount: expected values need it.
+    #[serde(default)]
+    pub margin: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

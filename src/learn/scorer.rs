@@ -4,7 +4,7 @@ use super::calibration::{Blend, Calibration};
 use super::forest::Forest;
 use super::linear::Linear;
 use super::net::Net;
-use super::rates::RatedCross;
+use super::rates::{RatedCross, sigmoid};
 use super::table::Column;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +87,11 @@ impl Model {
             .collect();
         let count = rows.len() / self.columns.len().max(1);
         (0..count).map(|row| self.blend.logit(said.iter().map(|of| of[row]))).collect()
+    }
+
+    /// For each row what the model says before its calibration, and after it.
+    pub fn chances(&self, rows: &[f32]) -> Vec<(f64, f64)> {
+        self.raw(rows).into_iter().map(|logit| (sigmoid(logit), self.calibration.apply(logit))).collect()
     }
 
     /// What each member says by itself, with its weight: for the card.

@@ -1,13 +1,16 @@
-//! The states of all PSPs, in every instance: the topic `psp.states` as a table in memory.
+//! What every instance reads whole: the states of all PSPs (`psp.states`) as a table in memory, and the stages of models
+//! (`control.models`), which are handed on.
 //!
 //! Owns the only place where threads of the runtime meet: the table's reader writes it, every task reads it. It never decides;
 //! a decision records which offsets it has seen (`RoutingDecision::psp_view`).
 
+use super::shared::Shared;
 use crate::domain::PspId;
 use crate::domain::psp::{PspState, Segment};
 use crate::engine::policy::PspView;
 use crate::io::codec::{Codec, CodecError};
-use crate::io::log::{LogError, Polled, Position, Reader, Record, TopicPartition};
+use crate::io::log::{EventLog, LogError, Polled, Position, Reader, Record, TopicPartition};
+use crate::io::topics;
 use dashmap::DashMap;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -50,11 +53,11 @@ impl GlobalTable {
     }
 }
 
-/// Follows `psp.states` from its beginning.
+/// Follows `psp.states` and `control.models` from their beginnings.
 pub struct TableReader {
     reader: Box<dyn Reader>,
-    table: Arc<GlobalTable>,
-    codec: Codec,
+    shared: Arc<Shared>,
+    states: String,
     /// Partitions whose end has not been seen since the last record.
     behind: BTreeSet<TopicPartition>,
     polled: Vec<Polled>,
@@ -63,15 +66,19 @@ pub struct TableReader {
 const RECORDS_PER_POLL: usize = 1_000;
 
 impl TableReader {
-    pub fn new(
-        mut reader: Box<dyn Reader>,
-        table: Arc<GlobalTable>,
-        codec: Codec,
-        of: &[TopicPartition],
-    ) -> Result<Self, LogError> {
-        let from: Vec<_> = of.iter().map(|at| (at.clone(), Position::Beginning)).collect();
+    pub fn open(log: &dyn EventLog, shared: &Arc<Shared>) -> Result<Self, LogError> {
+        let names = [topics::PSP_STATES, topics::CONTROL_MODELS].map(|base| shared.topics.full(base));
+        let known = log.topics(&[])?;
+        let mut behind = BTreeSet::new();
+        for name in &names {
+            let found = known.iter().find(|topic| topic.name == *name).ok_or_else(|| LogError::NoTopic(name.clone()))?;
+            behind.extend((0..found.partitions).map(|partition| TopicPartition::new(name, partition)));
+        }
+        let mut reader = log.reader()?;
+        let from: Vec<_> = behind.iter().map(|at| (at.clone(), Position::Beginning)).collect();
         reader.assign(&from)?;
-        Ok(Self { reader, table, codec, behind: of.iter().cloned().collect(), polled: Vec::new() })
+        let [states, _] = names;
+        Ok(Self { reader, shared: shared.clone(), states, behind, polled: Vec::new() })
     }
 
     /// Applies what is there, waiting at most `timeout` for the first record. Tells whether the table is up to date.
@@ -83,9 +90,9 @@ impl TableReader {
             match polled {
                 Polled::Record(record) => {
                     self.behind.insert(record.at.clone());
-                    // A state that cannot be read leaves the last good one standing.
-                    if let Err(error) = self.table.apply(&self.codec, record) {
-                        tracing::error!(offset = record.offset, partition = record.at.partition, %error, "a PSP state cannot be read and is left out");
+                    // What cannot be read leaves the last good one standing.
+                    if let Err(error) = self.apply(record) {
+                        tracing::error!(topic = %record.at.topic, offset = record.offset, partition = record.at.partition, %error, "a record cannot be read and is left out");
                     }
                 }
                 Polled::End { at, .. } => {
@@ -95,5 +102,17 @@ impl TableReader {
             }
         }
         outcome.map(|()| self.behind.is_empty())
+    }
+
+    fn apply(&self, record: &Record) -> Result<(), CodecError> {
+        let Shared { codec, global, models, .. } = &*self.shared;
+        if *record.at.topic == *self.states {
+            return global.apply(codec, record);
+        }
+        match &record.value {
+            Some(bytes) => models.apply(&codec.decode(bytes)?),
+            None => models.retract(record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default()),
+        }
+        Ok(())
     }
 }

@@ -6,8 +6,7 @@ use super::global_table::TableReader;
 use super::status::{Phase, Status};
 use super::task_group::TaskGroup;
 use super::{Limits, Shared, TaskError};
-use crate::io::log::{EventLog, LogError, TopicPartition};
-use crate::io::topics;
+use crate::io::log::EventLog;
 use crate::telemetry;
 use metrics::counter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -60,8 +59,11 @@ impl Live {
     /// Runs until `stop` is set or a human has to act.
     pub fn run(&self) -> Result<(), TaskError> {
         let table = self.open_table()?;
+        self.shared.models.refresh();
         thread::scope(|scope| {
             let table = scope.spawn(|| self.or_stop(|| self.follow_table(table)));
+            // Apart from the table: loading a model must not hold up what is told of a PSP.
+            let models = scope.spawn(|| self.follow_models());
             let groups: Vec<_> =
                 (0..self.threads).map(|slot| scope.spawn(move || self.or_stop(|| self.run_group(slot)))).collect();
             self.status.set_phase(Phase::Running);
@@ -69,6 +71,8 @@ impl Live {
             for handle in groups.into_iter().chain([table]) {
                 result = result.and(handle.join().unwrap_or(Err(TaskError::Panicked)));
             }
+            self.stop.set();
+            result = result.and(models.join().map_err(|_| TaskError::Panicked));
             self.status.set_phase(Phase::Stopped);
             result
         })
@@ -85,10 +89,9 @@ impl Live {
 
     /// The table is complete before any request is decided.
     fn open_table(&self) -> Result<TableReader, TaskError> {
-        let states = self.shared.topics.full(topics::PSP_STATES);
         let mut pause = BACKOFF_MIN;
         loop {
-            match self.try_open_table(&states) {
+            match self.try_open_table() {
                 Ok(table) => {
                     self.status.set_log_unavailable(None);
                     return Ok(table);
@@ -104,11 +107,8 @@ impl Live {
         }
     }
 
-    fn try_open_table(&self, states: &str) -> Result<TableReader, TaskError> {
-        let known = self.log.topics(&[])?;
-        let found = known.iter().find(|topic| topic.name == states).ok_or_else(|| LogError::NoTopic(states.to_owned()))?;
-        let partitions: Vec<_> = (0..found.partitions).map(|partition| TopicPartition::new(states, partition)).collect();
-        let mut table = TableReader::new(self.log.reader()?, self.shared.global.clone(), self.shared.codec.clone(), &partitions)?;
+    fn try_open_table(&self) -> Result<TableReader, TaskError> {
+        let mut table = TableReader::open(&*self.log, &self.shared)?;
         while !table.poll(TABLE_POLL)? {
             if self.stop.is_set() {
                 break;
@@ -131,6 +131,13 @@ impl Live {
             }
         }
         Ok(())
+    }
+
+    fn follow_models(&self) {
+        while !self.stop.is_set() {
+            self.shared.models.refresh();
+            self.stop.pause(TABLE_POLL);
+        }
     }
 
     fn run_group(&self, slot: usize) -> Result<(), TaskError> {

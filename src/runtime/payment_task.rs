@@ -8,6 +8,7 @@ use super::deltas::Deltas;
 use super::entity_cache::{Cause, Entity, EntityCache, EntityError, Header, header_of};
 use super::inbox::{Input, InputEvent, Pending};
 use super::input_order::{InputOrder, base_after_restart};
+use super::scoring;
 use super::shared::Shared;
 use super::staged::Staged;
 use crate::domain::learning::{SegmentTally, StatsDelta, Tally};
@@ -15,12 +16,12 @@ use crate::domain::payment::{PaymentOutcome, RoutingRequest};
 use crate::domain::psp::Segment;
 use crate::domain::{EpochMs, PspId};
 use crate::engine::payment::{CustomerState, Effects, Event, PaymentState, observe};
-use crate::engine::policy::{DecideInput, decide};
+use crate::engine::policy::DecideInput;
 use crate::io::failpoint;
 use crate::io::log::Record;
 use crate::io::store::{Shard, StoreName};
 use crate::telemetry;
-use metrics::{counter, histogram};
+use metrics::counter;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -187,17 +188,11 @@ impl PaymentTask {
             request,
             previous: &previous,
             view: &*shared.global,
+            chances: None,
             view_offsets: &view_offsets,
             decided_at: shared.clock.happened_at(request.requested_at),
         };
-        let gathered = Instant::now();
-        let mut decided = decide(&shared.router, &input);
-        let (gather, decide) = (gathered - begun, gathered.elapsed());
-        let latency = &mut decided.decision.latency_us;
-        (latency.gather, latency.decide) = (micros(gather), micros(decide));
-        decided.prediction.latency_us = micros(gather + decide);
-        histogram!(telemetry::DECIDE_SECONDS, "step" => "gather").record(gather.as_secs_f64());
-        histogram!(telemetry::DECIDE_SECONDS, "step" => "decide").record(decide.as_secs_f64());
+        let (decided, shadows) = scoring::decided(shared, &input, begun);
         counter!(telemetry::DECISIONS, "decided_by" => format!("{:?}", decided.decision.decided_by)).increment(1);
         if decided.decision.fallback_reason.is_some() {
             counter!(telemetry::FALLBACKS).increment(1);
@@ -209,7 +204,9 @@ impl PaymentTask {
         self.mixed |= !effects.diverted.is_empty();
         self.take(shared, key, effects, None)?;
         self.answers.emit(shared, key, &decided.decision, Some(record))?;
-        self.answers.emit(shared, key, &decided.prediction, Some(record))?;
+        for prediction in std::iter::once(&decided.prediction).chain(&shadows) {
+            self.answers.emit(shared, key, prediction, Some(record))?;
+        }
         self.answers.urgent = true;
         self.answers.asked_ms.push(record.timestamp_ms);
         Ok(())
@@ -428,8 +425,4 @@ fn topic_label(input: Input) -> &'static str {
         Input::Attempts => crate::io::topics::PAYMENT_ATTEMPTS,
         Input::Outcomes => crate::io::topics::PAYMENT_OUTCOMES,
     }
-}
-
-fn micros(duration: std::time::Duration) -> i64 {
-    duration.as_micros() as i64
 }

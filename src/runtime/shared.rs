@@ -2,7 +2,9 @@
 
 use super::clock::Clock;
 use super::global_table::GlobalTable;
+use super::models::ModelTable;
 use crate::engine::codes::CodeTable;
+use crate::engine::features::CatalogueError;
 use crate::engine::payment::Rules;
 use crate::engine::policy::Router;
 use crate::engine::settings::Settings;
@@ -10,6 +12,7 @@ use crate::io::codec::{Codec, RecordKind};
 use crate::io::store::{StateStore, StoreName};
 use crate::io::topics::{self, TopicNames};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub struct Shared {
@@ -21,15 +24,28 @@ pub struct Shared {
     pub topics: Names,
     pub store: StateStore,
     pub global: Arc<GlobalTable>,
+    pub models: Arc<ModelTable>,
     /// Whether results are told on `athia.feedback`.
     pub feedback: bool,
 }
 
 impl Shared {
-    pub fn new(clock: Clock, settings: Settings, codec: Codec, names: TopicNames, store: StateStore) -> Self {
-        let global = Arc::new(GlobalTable::default());
+    /// Without models: see `with_models`.
+    pub fn new(
+        clock: Clock,
+        settings: Settings,
+        codec: Codec,
+        names: TopicNames,
+        store: StateStore,
+    ) -> Result<Self, CatalogueError> {
+        let (global, models) = (Arc::new(GlobalTable::default()), Arc::new(ModelTable::new(None)?));
         let (codes, router) = (CodeTable::new(&settings.error_codes), Router::new(&settings));
-        Self { clock, codes, router, settings, codec, topics: Names::new(names), store, global, feedback: true }
+        Ok(Self { clock, codes, router, settings, codec, topics: Names::new(names), store, global, models, feedback: true })
+    }
+
+    /// Models are looked for in this directory.
+    pub fn with_models(self, directory: PathBuf) -> Result<Self, CatalogueError> {
+        Ok(Self { models: Arc::new(ModelTable::new(Some(directory))?), ..self })
     }
 
     pub(super) fn rules(&self) -> Rules<'_> {

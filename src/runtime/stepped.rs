@@ -6,8 +6,7 @@ use super::global_table::TableReader;
 use super::status::{Phase, Status};
 use super::task_group::{Progress, TaskGroup};
 use super::{Limits, Shared, TaskError};
-use crate::io::log::{EventLog, LogError, TopicPartition};
-use crate::io::topics;
+use crate::io::log::{EventLog, LogError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,11 +22,7 @@ const IDLE_TURNS_MAX: usize = 10_000;
 impl Engine {
     /// Joins the log and restores the state. The log's topics must exist.
     pub fn open(log: Arc<dyn EventLog>, shared: Arc<Shared>, limits: Limits) -> Result<Self, TaskError> {
-        let states = shared.topics.full(topics::PSP_STATES);
-        let found =
-            log.topics(&[])?.into_iter().find(|topic| topic.name == states).ok_or_else(|| LogError::NoTopic(states.clone()))?;
-        let partitions: Vec<_> = (0..found.partitions).map(|partition| TopicPartition::new(&states, partition)).collect();
-        let table = TableReader::new(log.reader()?, shared.global.clone(), shared.codec.clone(), &partitions)?;
+        let table = TableReader::open(&*log, &shared)?;
         let status = Arc::new(Status::new(Duration::MAX));
         status.set_phase(Phase::Running);
         let group = TaskGroup::join(log, shared.clone(), status, limits, 0)?;
@@ -40,6 +35,7 @@ impl Engine {
     pub fn step(&mut self) -> Result<Progress, TaskError> {
         let progress = self.group.turn(Duration::ZERO)?;
         while !self.table.poll(Duration::ZERO)? {}
+        self.shared.models.refresh();
         Ok(progress)
     }
 

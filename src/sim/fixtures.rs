@@ -37,6 +37,7 @@ pub(super) fn settings(seed: u64) -> WorldSettings {
         name: "Volaris".into(),
         currencies: vec!["MXN".into(), "USD".into()],
         psps: psps().into_iter().map(|psp| psp.id).collect(),
+        margin: None,
     };
     let split = [("worldpay", 50), ("mit", 30), ("elavon", 20)].map(|(psp, weight)| Split { psp: PspId::new(psp), weight });
     WorldSettings { static_split: split.to_vec(), ..WorldSettings::typical(seed, START, merchant, psps()) }

@@ -65,7 +65,7 @@ impl World {
         let overrides = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let settings = Config::load(&LoadOptions { file, overrides, ..LoadOptions::default() }).unwrap().config.settings;
         let store = StateStore::open(&self.state_dir()).unwrap();
-        Arc::new(Shared::new(Clock::Event, settings, self.codec.clone(), TopicNames::new(PREFIX), store))
+        Arc::new(Shared::new(Clock::Event, settings, self.codec.clone(), TopicNames::new(PREFIX), store).unwrap())
     }
 
     pub(crate) fn append(&self, topic: &str, key: &str, value: Option<Bytes>) {

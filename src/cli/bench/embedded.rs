@@ -96,7 +96,7 @@ impl Replay {
         let options = PlanOptions { partitions: Some(partitions), ..PlanOptions::default() };
         log.create_topics(&topics::plan(&topics::declared()?, &[], &options).create)?;
         let store = StateStore::open(dir)?;
-        let shared = Shared::new(Clock::Event, settings, bench.context.codec()?, TopicNames::default(), store);
+        let shared = Shared::new(Clock::Event, settings, bench.context.codec()?, TopicNames::default(), store)?;
         let shared = Arc::new(Shared { feedback: bench.context.config().runtime.feedback, ..shared });
         let engine = Engine::open(log.clone(), shared.clone(), bench.context.limits())?;
         Ok(Self { log, shared, engine, events: 0, busy: Duration::ZERO, begun_cpu_s: child::cpu_s("self")?, making_s: 0.0 })

@@ -6,7 +6,8 @@
 //!
 //! Reading order: `key` (what is counted apart) → `state` (the values that are kept by key) → `history` (events update them) →
 //! `facts` (what one request, one candidate can be told of) → `request`, `candidate` (a function for each feature) → `catalogue` (what
-//! the file says of each) → `encode` (numbers in catalogue order).
+//! the file says of each) → `encode` (numbers in catalogue order). `served`: history
+//! as a decision knows it.
 
 mod key;
 mod state;
@@ -17,12 +18,14 @@ mod request;
 mod candidate;
 mod catalogue;
 mod encode;
+mod served;
 
 pub use catalogue::{Catalogue, CatalogueError, Feature, Group, HistorySettings, Kind, Per, Prior, Transform};
 pub use encode::{EncodedColumn, Encoder};
 pub use facts::{CandidateFacts, RequestFacts};
 pub use history::{AttemptResult, History, HistoryView};
 pub use key::{Key, Property, Subject, Traits, country_of as issuer_country};
+pub use served::Served;
 pub use state::{Came, Chain, Outcomes, Pace, Profile, Try};
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::view::{Standing, common_trouble, technical_share};
 use super::{DecideInput, Router};
 use crate::domain::PspId;
 use crate::domain::decision::{SkipReason, SkippedPsp};
-use crate::domain::payment::Payment;
+use crate::domain::payment::{Payment, RoutingRequest};
 use crate::domain::psp::{HealthState, Segment};
 use crate::engine::settings::{HardRule, Merchant, Psp};
 
@@ -43,17 +43,12 @@ impl Pool {
 pub(super) fn pool(router: &Router, input: &DecideInput<'_>, segments: &[Segment]) -> Pool {
     let payment = &input.request.payment;
     let merchant = router.merchants.get(&payment.merchant_id);
-    let preference = preference(router, merchant);
-    let mut considered = preference.clone();
-    considered.extend(input.request.allowed_psps.iter().flatten().cloned());
-    considered.sort();
-    considered.dedup();
-    let mut pool = Pool { preference, ..Pool::default() };
+    let mut pool = Pool { preference: preference(router, merchant), ..Pool::default() };
     if merchant.is_none() {
         pool.merchant_note = Some(format!("merchant {} is not configured: all PSPs are considered", payment.merchant_id));
     }
     let mut candidates = Vec::new();
-    for psp in considered {
+    for psp in considered(router, input.request) {
         let refusal = refusal(router, input, merchant, &psp);
         if let Some((reason, detail)) = refusal {
             pool.ineligible.push(SkippedPsp { psp_id: psp, reason, segment: None, detail: Some(detail) });
@@ -76,6 +71,15 @@ pub(super) fn pool(router: &Router, input: &DecideInput<'_>, segments: &[Segment
         list.push(candidate);
     }
     pool
+}
+
+/// The merchant's PSPs and those that the request allows; by id.
+pub(super) fn considered(router: &Router, request: &RoutingRequest) -> Vec<PspId> {
+    let mut considered = preference(router, router.merchants.get(&request.payment.merchant_id));
+    considered.extend(request.allowed_psps.iter().flatten().cloned());
+    considered.sort();
+    considered.dedup();
+    considered
 }
 
 /// A merchant that is not configured could go anywhere: all PSPs, by id.

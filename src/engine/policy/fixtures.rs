@@ -1,6 +1,6 @@
 //! One merchant, three PSPs that take anything but Amex, one for Amex: what the tests of this module decide about.
 
-use super::{DecideInput, Decided, Router, StaticView, decide};
+use super::{Chances, DecideInput, Decided, Router, StaticView, decide};
 use crate::domain::PspId;
 use crate::domain::payment::{Card, CardType, Initiator, MessageConfig, Payment, PreviousAttempt, RoutingRequest, Status};
 use crate::domain::psp::{Detector, HealthState, PspState, Segment, SegmentKind, WindowStats, Windows};
@@ -82,9 +82,18 @@ impl Case {
     }
 
     pub(super) fn decide(&self) -> Decided {
+        self.decide_with(None)
+    }
+
+    pub(super) fn decide_by(&self, chances: &dyn Chances) -> Decided {
+        self.decide_with(Some(chances))
+    }
+
+    fn decide_with(&self, chances: Option<&dyn Chances>) -> Decided {
         let offsets = BTreeMap::from([("0".to_owned(), 7)]);
         let (request, previous, view) = (&self.request, self.previous.as_slice(), &self.view);
-        decide(&Router::new(&self.settings), &DecideInput { request, previous, view, view_offsets: &offsets, decided_at: NOW })
+        let input = DecideInput { request, previous, view, chances, view_offsets: &offsets, decided_at: NOW };
+        decide(&Router::new(&self.settings), &input)
     }
 }
 
@@ -235,6 +244,9 @@ pub(super) fn settings() -> Settings {
             salt: "salt".into(),
             inherited_share_max: 1.0,
             samples: SampleSettings { per_minute_max: 1e9, amounts_max: Vec::new(), low_value_ms: 0, declined_before: false },
+            value_weight: 0.0,
+            explore_share: 0.0,
+            score_deadline_ms: 50,
         },
         retry: RetrySettings { attempts_max: 3, soft_wait_ms: 60_000, technical_wait_ms: 0 },
         merchants: vec![Merchant {
@@ -242,6 +254,7 @@ pub(super) fn settings() -> Settings {
             name: String::new(),
             currencies: texts(&["MXN", "USD"]),
             psps: psps(&["gamma", "alpha", "beta", "amex"]),
+            margin: None,
         }],
         psps: vec![psp("alpha", &others), psp("beta", &others), psp("gamma", &others), psp("amex", &["AMEX"])],
         hard_rules: vec![HardRule {

@@ -1,8 +1,8 @@
 //! Where a payment should go: the request, the PSPs' states and the rules become one decision.
 //!
 //! Order of authority: hard rules → eligibility (merchant, brand, currency, method, the request's own list) → state of the PSP in
-//! every segment the payment belongs to → ranking (windowed approval rates, else static rules, else the merchant's order) →
-//! what a PSP may inherit, and recovery samples → message options → retry plan. Each step leaves its reason in the decision.
+//! every segment the payment belongs to → ranking (a model's chances, else windowed approval rates, else static rules, else the merchant's
+//! order) → what a PSP may inherit, exploration, and recovery samples → message options → retry plan. Each step leaves its reason in the decision.
 //! A request is taken as valid: `domain::Validate` has seen it on entry.
 //!
 //! Never empty-handed while any PSP could take the payment, never dependent on the order of the configuration file, and the same
@@ -13,6 +13,8 @@ mod view;
 mod rules;
 mod eligibility;
 mod ranking;
+mod chances;
+mod cascade;
 mod lottery;
 mod recovery;
 mod retry;
@@ -24,6 +26,7 @@ mod tests;
 #[cfg(test)]
 mod properties;
 
+pub use chances::{Chance, Chances};
 pub use eligibility::can_take;
 pub use view::{PspView, StaticView};
 
@@ -93,6 +96,11 @@ impl Router {
         &self.rules_version
     }
 
+    /// The PSPs that a decision may look at.
+    pub fn considered(&self, request: &RoutingRequest) -> Vec<PspId> {
+        eligibility::considered(self, request)
+    }
+
     /// Whether an earlier attempt on the payment failed at the PSP, and not at the issuer or the cardholder.
     fn failed_technically(&self, attempt: &PreviousAttempt) -> bool {
         matches!(self.judge(attempt), Some(Verdict::Timeout { .. } | Verdict::TechnicalError { .. }))
@@ -111,11 +119,14 @@ fn version(settings: &impl serde::Serialize) -> String {
 }
 
 /// All that one decision reads besides the router.
+#[derive(Clone, Copy)]
 pub struct DecideInput<'a> {
     pub request: &'a RoutingRequest,
     /// Earlier attempts on the payment as the log has them; the request's own list wins when it has one.
     pub previous: &'a [PreviousAttempt],
     pub view: &'a dyn PspView,
+    /// What the model in use says; None: there is none.
+    pub chances: Option<&'a dyn Chances>,
     /// Offset of `psp.states` up to which `view` is applied, by partition.
     pub view_offsets: &'a BTreeMap<String, i64>,
     pub decided_at: EpochMs,
@@ -157,7 +168,9 @@ fn by_hard_rule(router: &Router, input: &DecideInput<'_>, rule: &HardRule) -> Dr
         reasons: BTreeMap::from([(rule.psp.clone(), reasons)]),
         estimates,
         decided_by: DecidedBy::HardRule,
-        model: "hard_rule",
+        raw: BTreeMap::new(),
+        cascade: Vec::new(),
+        model: "hard_rule".to_owned(),
         rule_id: Some(rule.id.clone()),
         fallback_reason: None,
         skipped: eligibility::skipped_by_hard_rule(router, payment, rule),
@@ -174,6 +187,7 @@ fn by_ranking(router: &Router, input: &DecideInput<'_>) -> Draft {
     let mut ranked = if last_resort { ranking::least_bad(router, input, &pool) } else { ranking::rank(router, input, &pool) };
     recovery::spare(router, input, &pool, &mut ranked);
     demote_failed(router, input, &mut ranked);
+    let explored = if last_resort { None } else { recovery::explore(router, input, &pool, &mut ranked) };
     let sampled = if last_resort { None } else { recovery::sample(router, input, &pool, &mut ranked) };
     let first = ranked.lottery.drawn().first().cloned();
     if let Some(first) = &first {
@@ -193,8 +207,16 @@ fn by_ranking(router: &Router, input: &DecideInput<'_>) -> Draft {
         lottery: ranked.lottery,
         reasons: ranked.reasons,
         estimates: ranked.estimates,
-        decided_by: if sampled.is_some() { DecidedBy::RecoverySample } else { ranked.decided_by },
-        model: if ranked.decided_by == DecidedBy::WindowedRate { "windowed_rate" } else { "static_rule" },
+        decided_by: match (sampled, explored) {
+            (Some(_), _) => DecidedBy::RecoverySample,
+            (None, Some(_)) => DecidedBy::Exploration,
+            (None, None) => ranked.decided_by,
+        },
+        raw: ranked.raw,
+        cascade: ranked.cascade,
+        model: ranked.model.unwrap_or_else(|| {
+            if ranked.decided_by == DecidedBy::WindowedRate { "windowed_rate" } else { "static_rule" }.to_owned()
+        }),
         rule_id: ranked.rule_id,
         fallback_reason: ranked.fallback_reason,
         skipped,
@@ -218,7 +240,9 @@ fn nobody(pool: Pool) -> Draft {
         reasons: BTreeMap::new(),
         estimates: BTreeMap::new(),
         decided_by: DecidedBy::Unknown,
-        model: "none",
+        raw: BTreeMap::new(),
+        cascade: Vec::new(),
+        model: "none".to_owned(),
         rule_id: None,
         fallback_reason: Some(why),
         skipped: pool.ineligible,

@@ -1,4 +1,4 @@
-//! The order of the usable PSPs: by windowed approval rate, else by static rule, else as the merchant prefers.
+//! The order of the usable PSPs: by a model (`cascade`), by windowed approval rate, else by static rule, else as the merchant prefers.
 //!
 //! A PSP's chance is that it answers at all, times that the issuer then approves: `p = (1 - share) × rate`.
 //! `rate` is a chain of shrunken rates over what was answered (time-outs and technical errors aside), each starting from the one
@@ -8,6 +8,7 @@
 //! `share` is that of technical failures in the last 15 minutes, the highest over the segments: failing shows at once, and an
 //! outage that is over does not drag the PSP down for the rest of the hour.
 
+use super::cascade::by_model;
 use super::eligibility::{Candidate, Pool, ailment, skipped_by_rule};
 use super::lottery::Lottery;
 use super::rules::{draw, lottery_of, plain_order};
@@ -26,6 +27,12 @@ pub(super) struct Ranked {
     pub(super) reasons: BTreeMap<PspId, Vec<String>>,
     /// Chance of approval; empty when there is too little to go by.
     pub(super) estimates: BTreeMap<PspId, f64>,
+    /// What a model said before its calibration.
+    pub(super) raw: BTreeMap<PspId, f64>,
+    /// The order that a model gave, each with its chance had all before it failed.
+    pub(super) cascade: Vec<(PspId, f64)>,
+    /// The model that ranked.
+    pub(super) model: Option<String>,
     pub(super) decided_by: DecidedBy,
     pub(super) rule_id: Option<String>,
     pub(super) fallback_reason: Option<String>,
@@ -46,11 +53,14 @@ impl Ranked {
         self.samples_only.as_ref().is_none_or(|only| only.contains(psp))
     }
 
-    fn new(lottery: Lottery, decided_by: DecidedBy) -> Self {
+    pub(super) fn new(lottery: Lottery, decided_by: DecidedBy) -> Self {
         Self {
             lottery,
             reasons: BTreeMap::new(),
             estimates: BTreeMap::new(),
+            raw: BTreeMap::new(),
+            cascade: Vec::new(),
+            model: None,
             decided_by,
             rule_id: None,
             fallback_reason: None,
@@ -61,6 +71,24 @@ impl Ranked {
 }
 
 pub(super) fn rank(router: &Router, input: &DecideInput<'_>, pool: &Pool) -> Ranked {
+    let by_model = (router.policy.ranking == Ranking::Model).then(|| by_model(router, input, pool));
+    let mut ranked = match by_model {
+        Some(Ok(ranked)) => ranked,
+        Some(Err(why)) => {
+            let mut ranked = without_model(router, input, pool);
+            let reasons: Vec<String> = [Some(why), ranked.fallback_reason.take()].into_iter().flatten().collect();
+            ranked.fallback_reason = joined(&reasons);
+            ranked
+        }
+        None => without_model(router, input, pool),
+    };
+    for candidate in &pool.usable {
+        ranked.note(&candidate.psp, ailment(&candidate.standing));
+    }
+    ranked
+}
+
+fn without_model(router: &Router, input: &DecideInput<'_>, pool: &Pool) -> Ranked {
     let results = results_24h(pool.usable.iter().map(|candidate| &candidate.standing));
     let enough = results >= router.policy.results_min;
     let judged = pool.usable.iter().chain(&pool.recovering);
@@ -70,17 +98,14 @@ pub(super) fn rank(router: &Router, input: &DecideInput<'_>, pool: &Pool) -> Ran
         BTreeMap::new()
     };
     let mut ranked = match router.policy.ranking {
-        Ranking::WindowedRate if enough => by_rate(router, input, pool, &estimates),
-        Ranking::WindowedRate => {
+        Ranking::Model | Ranking::WindowedRate if enough => by_rate(router, input, pool, &estimates),
+        Ranking::Model | Ranking::WindowedRate => {
             let few = format!("{results} results in 24 h are fewer than policy.results_min = {}", router.policy.results_min);
             by_rule(router, input, pool, Some(few))
         }
         Ranking::StaticRule => by_rule(router, input, pool, None),
     };
     ranked.estimates = estimates;
-    for candidate in &pool.usable {
-        ranked.note(&candidate.psp, ailment(&candidate.standing));
-    }
     ranked
 }
 
@@ -232,7 +257,7 @@ pub(super) fn shadow_choices(router: &Router, input: &DecideInput<'_>, pool: &Po
 }
 
 /// For ties: place in the first matching rule, then in the merchant's order.
-fn static_positions(router: &Router, input: &DecideInput<'_>, pool: &Pool) -> impl Fn(&PspId) -> usize {
+pub(super) fn static_positions(router: &Router, input: &DecideInput<'_>, pool: &Pool) -> impl Fn(&PspId) -> usize {
     let mut order = router.rules.live(&input.request.payment).next().map(plain_order).unwrap_or_default();
     order.extend(pool.preference.iter().cloned());
     move |psp| order.iter().position(|other| other == psp).unwrap_or(usize::MAX)

@@ -1,12 +1,13 @@
-//! Payments for PSPs that come back, and the limits of what a PSP inherits meanwhile.
+//! Payments for PSPs that come back or are seldom asked, and the limits of what a PSP inherits meanwhile.
 //!
-//! Owns who is a sample, how often, and how much more than its usual share a PSP may be put first. Chance is a hash of the payment;
+//! Owns who is a sample or an exploration, how often, and how much more than its usual share a PSP may be put first. Chance is a hash of the payment;
 //! the lottery keeps the odds exact. Never changes a state: results do that, in `engine::psp`.
 
 use super::eligibility::{Candidate, Pool};
 use super::ranking::Ranked;
 use super::{DecideInput, Router};
 use crate::domain::PspId;
+use crate::domain::decision::DecidedBy;
 use crate::domain::psp::{HealthState, PspState};
 use crate::engine::codes::Verdict;
 
@@ -23,6 +24,27 @@ pub(super) fn sample(router: &Router, input: &DecideInput<'_>, pool: &Pool, rank
     let chosen = ranked.lottery.sample(&recovering, (&salt, &input.request.payment.payment_id))?;
     let rate = recovering.iter().find(|(psp, _)| *psp == chosen).map_or(router.sample_rate, |(_, rate)| *rate);
     ranked.note(&chosen, Some(format!("{}: sample at rate {rate}", HealthState::Recovering)));
+    Some(chosen)
+}
+
+/// With the probability `policy.explore_share`, shared out evenly, a PSP that is UP goes first though it is not the best, so that what
+/// is learned of the others stays true. Only first attempts: after a failure each further one has its price. Not where a rule decides.
+pub(super) fn explore(router: &Router, input: &DecideInput<'_>, pool: &Pool, ranked: &mut Ranked) -> Option<PspId> {
+    let share = router.policy.explore_share;
+    if share <= 0.0 || ranked.decided_by == DecidedBy::StaticRule || !input.history().is_empty() {
+        return None;
+    }
+    let is_up = |candidate: &&Candidate| matches!(candidate.standing.health(), HealthState::Up | HealthState::Unknown);
+    let open: Vec<&Candidate> = pool.usable.iter().filter(is_up).collect();
+    let each = share / open.len().max(1) as f64;
+    // Each is asked in turn: of what those before have left, so much that it has as much in the end.
+    let asked = |(turn, candidate): (usize, &Candidate)| (candidate.psp.clone(), each / (1.0 - each * turn as f64));
+    let rates: Vec<(PspId, f64)> = open.into_iter().enumerate().map(asked).collect();
+    let best = ranked.lottery.drawn().first().cloned();
+    let salt = format!("{}/exploration", router.policy.salt);
+    let chosen =
+        ranked.lottery.sample(&rates, (&salt, &input.request.payment.payment_id)).filter(|it| Some(it) != best.as_ref())?;
+    ranked.note(&chosen, Some(format!("exploration: each PSP that is UP goes first for {:.2} % of the payments", each * 100.0)));
     Some(chosen)
 }
 

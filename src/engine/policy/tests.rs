@@ -544,7 +544,8 @@ fn the_log_history_is_used_when_the_request_has_none() {
     let router = Router::new(&case.settings);
     let own = case.request.clone();
     let with = |previous| {
-        let input = DecideInput { request: &own, previous, view: &case.view, view_offsets: &offsets, decided_at: NOW };
+        let input =
+            DecideInput { request: &own, previous, view: &case.view, chances: None, view_offsets: &offsets, decided_at: NOW };
         decide(&router, &input).decision.ranked[0].psp_id.to_string()
     };
     assert_eq!((with(&case.previous), with(&[])), ("gamma".into(), "beta".into()));

@@ -28,6 +28,7 @@ fn settings() -> Settings {
         name: String::new(),
         currencies: vec!["EUR".into()],
         psps: PSPS.iter().map(|psp| PspId::new(psp)).collect(),
+        margin: None,
     }];
     let fee = |success_minor| Fee { currency: "EUR".into(), success_minor, failure_minor: 50 };
     let psp = |id: &&str| Psp {

@@ -75,7 +75,7 @@ impl World {
         log.create_topics(&plan(&declared().unwrap(), &[], &PlanOptions::default()).create).unwrap();
         let settings = Config::load(&LoadOptions::default()).unwrap().config.settings;
         let store = StateStore::open(&dir.path().join("state")).unwrap();
-        let shared = Shared::new(Clock::Wall, settings, Codec::from_ids().unwrap(), TopicNames::default(), store);
+        let shared = Shared::new(Clock::Wall, settings, Codec::from_ids().unwrap(), TopicNames::default(), store).unwrap();
         Self { log: Arc::new(log), shared: Arc::new(shared), _dir: dir }
     }
 

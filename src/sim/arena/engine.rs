@@ -191,6 +191,7 @@ impl Policy for Engine {
             request: &ask.offer.request,
             previous: &[],
             view: &self.view,
+            chances: None,
             view_offsets: &self.kit.view_offsets,
             decided_at: ask.offer.at,
         };

@@ -266,6 +266,7 @@ pub(super) fn settings(given: &Settings) -> Settings {
             name: String::new(),
             currencies: vec!["MXN".to_owned()],
             psps: ordered(DOMESTIC),
+            margin: None,
         }],
         psps: PSP_NAMES.iter().map(plain).collect(),
         hard_rules: Vec::new(),

@@ -63,8 +63,14 @@ fn decide_one(settings: &Settings, router: &Router, draw: &mut Draw<'_>) {
     let states = (0..draw.below(6)).map(|_| state(settings, &segments, draw));
     let view: StaticView = states.collect();
     let offsets = BTreeMap::from([("0".to_owned(), draw.number())]);
-    let input =
-        DecideInput { request: &request, previous: &[], view: &view, view_offsets: &offsets, decided_at: request.requested_at };
+    let input = DecideInput {
+        request: &request,
+        previous: &[],
+        view: &view,
+        chances: None,
+        view_offsets: &offsets,
+        decided_at: request.requested_at,
+    };
     let decided = decide(router, &input);
     check(settings, &request, &decided);
     assert_eq!(decide(router, &input), decided, "the same input, another decision");
