@@ -26,6 +26,7 @@ mod dataset;
 mod features;
 mod train;
 mod evaluate;
+mod models;
 mod learning_report;
 mod world;
 mod demo;
@@ -68,6 +69,9 @@ enum Command {
     Train(train::Options),
     /// How good a model is on a dataset, or what a policy that follows it would have earned there
     Evaluate(evaluate::Options),
+    /// Versions of models: list, show, compare, and who is to serve
+    #[command(subcommand)]
+    Models(models::Command),
     /// What models are told of a payment: the catalogue, and the values of a request
     #[command(subcommand)]
     Features(features::Command),
@@ -152,6 +156,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Command::Dataset(command) => dataset::run(&context, &command),
         Command::Train(options) => train::run(&context, &options),
         Command::Evaluate(options) => evaluate::run(&context, &options),
+        Command::Models(command) => models::run(&context, &command),
         Command::Features(command) => features::run(&context, &command),
         Command::Simulate(options) => simulate::run(&context, &options),
         Command::Topics(command) => topics::run(&context, command),
