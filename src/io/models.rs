@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
+/// What the gate said of a version: beside its files, and none of them.
+pub const VERDICT: &str = "gate.json";
 /// A file of a model is at most this large: what is larger is none.
 const FILE_BYTES_MOST: u64 = 1 << 30;
 
@@ -62,6 +64,19 @@ pub fn write(models: &Path, name: &str, version: u32, files: &Files) -> Result<P
     fs::rename(&unnamed, &named).map_err(ModelsError::io(&named))?;
     sync(&parent)?;
     Ok(named)
+}
+
+/// Writes what the gate said of a version, in place of what it said before.
+pub fn write_verdict(models: &Path, name: &str, version: &str, verdict: &[u8]) -> Result<(), ModelsError> {
+    check(version)?;
+    let directory = directory(models, name)?.join(version);
+    let (unnamed, named) = (directory.join(".gate.tmp"), directory.join(VERDICT));
+    let written = File::create(&unnamed).and_then(|mut file| {
+        file.write_all(verdict)?;
+        file.sync_all()
+    });
+    written.map_err(ModelsError::io(&unnamed))?;
+    fs::rename(&unnamed, &named).map_err(ModelsError::io(&named))
 }
 
 /// Every version that is there, by name and number.
@@ -145,6 +160,11 @@ mod tests {
         fs::write(models.join("README.md"), "").unwrap();
         let found = all(models).unwrap();
         assert_eq!(found.iter().map(|(_, version)| version.as_str()).collect::<Vec<_>>(), ["1", "2", "12"]);
+        write_verdict(models, "selector", "2", b"one").unwrap();
+        write_verdict(models, "selector", "2", b"two").unwrap();
+        let found = read(models, "selector", "2").unwrap();
+        assert_eq!((found.len(), found[VERDICT].as_slice()), (2, &b"two"[..]));
+        assert!(write_verdict(models, "selector", "3", b"").is_err());
         assert_eq!(all(&models.join("nowhere")).unwrap(), []);
         assert!(matches!(read(models, "selector", "3"), Err(ModelsError::Missing { .. })));
     }

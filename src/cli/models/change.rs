@@ -1,9 +1,11 @@
 //! `models promote|rollback|retire`: an order, shown as a plan, and with `--execute` written to `control.models`.
 //!
-//! A model that would score is loaded first, so that one that every instance would refuse is refused here, with the reason.
+//! A model that would score is loaded first, so that one that every instance would refuse is refused here, with the reason. One that is
+//! to decide has to be blessed by the gate, or forced.
 
 use super::{Named, stages, word};
 use crate::cli::context::Context;
+use crate::cli::gate;
 use crate::cli::screen::remark;
 use crate::cli::{Verdict, WrongUse};
 use anyhow::{Context as _, Result, bail};
@@ -36,6 +38,9 @@ pub(in crate::cli) struct Promotion {
     /// Of a canary: its share of the traffic, above 0 and below 1
     #[arg(long, value_name = "SHARE", required_if_eq("to", "canary"))]
     share: Option<f64>,
+    /// Also when the gate rejected it, or never judged it; the record says so
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     said: Said,
 }
@@ -78,7 +83,7 @@ impl Said {
 }
 
 pub(super) fn promote(context: &Context, promotion: &Promotion) -> Result<Verdict> {
-    let Promotion { model, to, share, said } = promotion;
+    let Promotion { model, to, share, force, said } = promotion;
     let version = model.version.clone();
     let wish = match (to, share) {
         (To::Canary, Some(share)) => Wish::Canary { version, share: *share },
@@ -86,22 +91,42 @@ pub(super) fn promote(context: &Context, promotion: &Promotion) -> Result<Verdic
         (To::Champion, None) => Wish::Champion { version },
         (To::Shadow | To::Canary, None) => Wish::Shadow { version },
     };
-    carry_out(context, &said.order(&model.name, wish), said.execute)
+    carry_out(context, said.order(&model.name, wish), (*force, said.execute))
 }
 
 pub(super) fn roll_back(context: &Context, rollback: &Rollback) -> Result<Verdict> {
-    carry_out(context, &rollback.said.order(&rollback.name, Wish::Rollback), rollback.said.execute)
+    carry_out(context, rollback.said.order(&rollback.name, Wish::Rollback), (false, rollback.said.execute))
 }
 
 pub(super) fn retire(context: &Context, retirement: &Retirement) -> Result<Verdict> {
     let Retirement { model, said } = retirement;
-    carry_out(context, &said.order(&model.name, Wish::Retire { version: model.version.clone() }), said.execute)
+    carry_out(context, said.order(&model.name, Wish::Retire { version: model.version.clone() }), (false, said.execute))
 }
 
-fn carry_out(context: &Context, order: &Order, execute: bool) -> Result<Verdict> {
+/// Why the gate would not have it, if it is asked.
+fn objection(context: &Context, order: &Order, stages: &Stages) -> Result<Option<String>> {
+    let (version, all) = match &order.wish {
+        Wish::Champion { version } => (version, true),
+        Wish::Canary { version, .. } => (version, false),
+        // Who was champion before was let in then.
+        Wish::Shadow { .. } | Wish::Rollback | Wish::Retire { .. } => return Ok(None),
+    };
+    let named = Named { name: order.name.clone(), version: version.clone() };
+    Ok(gate::objection(&named, &named.files(context)?, stages.champion(&order.name), all))
+}
+
+fn carry_out(context: &Context, mut order: Order, (force, execute): (bool, bool)) -> Result<Verdict> {
     let (log, codec) = (context.log()?, context.codec()?);
     let before = stages(context, log.as_ref(), &codec)?;
-    let records = before.plan(order)?;
+    let mut records = before.plan(&order)?;
+    if let Some(objection) = objection(context, &order, &before)? {
+        if !force {
+            bail!("refused: {objection}; --force promotes it all the same");
+        }
+        remark(format!("forced, although {objection}"));
+        order.forced = true;
+        records = before.plan(&order)?;
+    }
     for record in records.iter().filter(|record| record.stage != Stage::Retired) {
         Named { name: record.id.clone(), version: record.version.clone() }.load(context)?;
     }

@@ -9,6 +9,7 @@ mod show;
 
 use super::Verdict;
 use super::context::Context;
+use super::gate;
 use super::scan::scan;
 use super::screen::{Column, remark, time};
 use anyhow::{Context as _, Result};
@@ -152,6 +153,8 @@ struct Told {
     /// The champion before it.
     after: Option<String>,
     on_disk: bool,
+    /// What the gate said; absent where there are no files.
+    gate: Option<&'static str>,
 }
 
 impl Told {
@@ -174,6 +177,7 @@ const COLUMNS: &[Column] = &[
     Column::new("BY", "/by"),
     Column::shown("FORCED", "/forced", |it| if it.as_bool() == Some(true) { "yes" } else { "-" }.to_owned()),
     Column::shown("FILES", "/on_disk", |it| if it.as_bool() == Some(true) { "here" } else { "not here" }.to_owned()),
+    Column::new("GATE", "/gate"),
     Column::new("REASON", "/reason"),
 ];
 
@@ -187,12 +191,17 @@ fn list(context: &Context, wanted: Option<&str>) -> Result<Verdict> {
     }
     let row = |(name, _, version): &(String, u64, String)| {
         let on_disk = here.iter().any(|it| (&it.0, &it.1) == (name, version));
-        Told::of(stages.as_ref(), (name, version), on_disk)
+        let told = Told::of(stages.as_ref(), (name, version), on_disk);
+        Told { gate: on_disk.then(|| gate_of(context, name, version)), ..told }
     };
     let rows: Vec<Told> = versions.iter().map(row).collect();
     let none = format!("no model in {}: `smartrouter train` makes one", context.config().runtime.models_dir.display());
     context.screen().rows(COLUMNS, &rows, &none)?;
     Ok(Verdict::Done)
+}
+
+fn gate_of(context: &Context, name: &str, version: &str) -> &'static str {
+    models::read(&context.config().runtime.models_dir, name, version).map_or("not judged", |files| gate::word(&files))
 }
 
 #[cfg(test)]

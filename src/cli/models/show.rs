@@ -2,6 +2,7 @@
 
 use super::{Named, Told, stages_if_known};
 use crate::cli::context::Context;
+use crate::cli::gate;
 use crate::cli::learning_report::figure;
 use crate::cli::screen::{Screen, one_line, text, time};
 use crate::cli::{Verdict, describe};
@@ -13,12 +14,14 @@ pub(super) fn show(context: &Context, model: &Named) -> Result<Verdict> {
     let files = model.files(context)?;
     let stages = stages_if_known(context);
     let told = Told::of(stages.as_ref(), (&model.name, &model.version), true);
+    let told = Told { gate: Some(gate::word(&files)), ..told };
     let about = learn::about(&files);
     let loaded = model.load(context);
     let problem = loaded.as_ref().err().map(describe);
     let (card, lineage) = about.unwrap_or_default();
     let screen = context.screen();
     say(screen, model, &told, (&card, &lineage))?;
+    screen.say(format!("gate: {}", told.gate.unwrap_or_default()))?;
     screen.say(match &problem {
         None => {
             "checks: its files are those that were written, it fits the catalogue, its golden rows score as they did".to_owned()
