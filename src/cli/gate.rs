@@ -33,7 +33,6 @@ struct Judged {
     /// Times of the first and the last row, milliseconds since 1970.
     attempted_at: Option<[i64; 2]>,
     bounds: Bounds,
-    #[serde(flatten)]
     judgement: Judgement,
 }
 
