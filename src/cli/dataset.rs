@@ -64,7 +64,7 @@ pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
     };
     let built = &gathered.built;
     if built.table.rows.is_empty() {
-        bail!("of the {} attempts that were read none is a row between --from and --to: nothing was written", built.attempts);
+        bail!("no row of the {} attempts that were read lies between --from and --to: nothing was written", built.attempts);
     }
     let manifest = manifest(range, &gathered);
     dataset::write(&options.out, &built.table, &manifest)?;

@@ -55,15 +55,13 @@ impl Reading<'_> {
     /// Hands over all records of the kind. One that cannot be read is told and left out; a registry that does not answer ends it.
     fn topic<T: Wire>(&mut self, mut visit: impl FnMut(T)) -> Result<()> {
         let topic = self.context.topic(T::KIND.topic());
-        let mut failed = None;
-        let bounds = scan(self.log, &[topic.clone()], |record| match self.read(&record) {
-            Ok(Some(value)) => visit(value),
-            Ok(None) => {}
-            Err(error) => failed = failed.take().or(Some(error)),
+        let mut read = Ok(());
+        let bounds = scan(self.log, std::slice::from_ref(&topic), |record| {
+            if read.is_ok() {
+                read = self.read(&record).map(|value| value.into_iter().for_each(&mut visit));
+            }
         })?;
-        if let Some(error) = failed {
-            return Err(error).with_context(|| format!("{topic} cannot be read"));
-        }
+        read.with_context(|| format!("{topic} cannot be read"))?;
         self.ranges.extend(bounds.into_iter().map(|(at, (from_offset, to_offset))| LogRange {
             topic: at.topic.to_string(),
             partition: at.partition,

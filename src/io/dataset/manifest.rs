@@ -30,7 +30,7 @@ pub struct Manifest {
     pub attempted_at: Option<[EpochMs; 2]>,
     /// What was asked for: from, inclusive, and to, exclusive.
     pub range: [Option<EpochMs>; 2],
-    /// Attempts that the features have seen, and the rows of the files that could not be used.
+    /// Attempts that were read, and the rows of the files, or records of the log, that could not be used.
     pub history_attempts: u64,
     pub history_rejected: u64,
     pub sources: Vec<Source>,

@@ -14,6 +14,7 @@ use crate::domain::payment::PaymentAttempt;
 use crate::domain::{EpochMs, PspId};
 use crate::engine::features::{Encoder, issuer_country};
 use crate::engine::settings::{Psp, Settings};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What makes a row positive, in words.
@@ -164,9 +165,14 @@ impl LoggedFeedback {
             amount_minor: feedback.amount_minor.unwrap_or_default(),
             currency: feedback.currency.unwrap_or_default(),
         };
-        let kept = self.told.entry(feedback.attempt_id).or_insert_with(|| told.clone());
-        if told < *kept {
-            *kept = told;
+        match self.told.entry(feedback.attempt_id) {
+            Entry::Occupied(mut kept) if told < *kept.get() => {
+                kept.insert(told);
+            }
+            Entry::Occupied(_) => {}
+            Entry::Vacant(free) => {
+                free.insert(told);
+            }
         }
     }
 
@@ -287,7 +293,7 @@ impl LoggedRows {
         known.has_attempt = true;
         known.row.attempt_number = attempt.attempt_number.max(1);
         known.row.brand.clone_from(&attempt.payment.card.brand);
-        known.row.issuer_country = issuer_country(&attempt.payment).unwrap_or_default().to_owned();
+        issuer_country(&attempt.payment).unwrap_or_default().clone_into(&mut known.row.issuer_country);
     }
 
     /// The log has ended.

@@ -201,7 +201,7 @@ fn what_is_no_row_is_counted() {
     check(|log| log.predictions[0].feature_version.clear(), &[(LeftOut::NoFeatures, 1)], 0);
     check(|log| log.predictions[0].request_features.clear(), &[(LeftOut::NoFeatures, 1)], 0);
     check(|log| log.predictions[0].feature_version = "older".into(), &[(LeftOut::OtherCatalogue, 1)], 0);
-    check(|log| drop(log.predictions[0].request_features.pop()), &[(LeftOut::OtherWidth, 1)], 0);
+    check(|log| log.predictions[0].request_features.push(1.0), &[(LeftOut::OtherWidth, 1)], 0);
     check(|log| log.predictions[0].candidates[2].features.push(1.0), &[(LeftOut::OtherWidth, 1)], 0);
     check(|log| log.feedback[0].psp_id = PspId::new("delta"), &[(LeftOut::NoCandidate, 1)], 0);
     check(|log| log.predictions[0].shadow = true, &[(LeftOut::NoPrediction, 1), (LeftOut::Shadow, 1)], 0);
