@@ -28,7 +28,9 @@ mod policy_value;
 mod fixtures;
 
 pub use artifact::{Files, LoadError, SaveError, about, load, save};
-pub use build::{Built, LABEL, PROPENSITY, TableBuilder};
+pub use build::{
+    Built, FromLog, LABEL, LOGGED_LABEL, LOGGED_PROPENSITY, LeftOut, LoggedFeedback, LoggedRows, PROPENSITY, TableBuilder,
+};
 pub use calibration::{Blend, Calibration};
 pub use fit::{Options, PolicyTold, Progress, Report, Trained, steps, train};
 pub use interval::{Estimate, Samples};
