@@ -34,7 +34,7 @@
 //! | [`sim`] | a seeded merchant with PSPs and outages; the truth is kept | anything that `run` needs |
 //!
 //! The command line is `src/main.rs` and `src/cli`. A layer uses those below it only:
-//! `cli → api → runtime → {io, engine} → domain`, `config → engine`, `sim → engine`, `io → learn → engine`; `tests/architecture.rs` holds
+//! `cli → api → runtime → {io, engine} → domain`, `config → {learn, engine}`, `sim → engine`, `io → learn → engine`; `tests/architecture.rs` holds
 //! that, and that each outside library has one door (rdkafka in `io::log::kafka`, RocksDB in `io::store` and `io::log::embedded`, Avro in
 //! `io::codec`).
 //!

@@ -19,8 +19,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("engine", &["domain"]),
-    ("config", &["engine", "domain"]),
     ("learn", &["engine", "domain"]),
+    ("config", &["learn", "engine", "domain"]),
     ("io", &["learn", "domain"]),
     ("sim", &["engine", "domain"]),
     ("telemetry", &[]),

@@ -14,6 +14,7 @@ cases::cases! { check:
     history_both_ways
     broker_of_another_shape
     orders_of_operators
+    models_are_promoted_and_rolled_back
 }
 
 fn check(name: &str) {

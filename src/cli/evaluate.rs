@@ -1,15 +1,18 @@
 //! `evaluate`: a model on a dataset: how good its probabilities are, slice by slice; or what a policy that follows it would have earned.
+//! With `--gate` see `gate`.
 //!
 //! Owns the options and the words. All figures are `learn`'s.
 
+use super::Verdict;
 use super::context::Context;
+use super::gate;
 use super::learning_report::figure;
+use super::models::Named;
 use super::screen::remark;
-use super::{Verdict, WrongUse};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::{Map, Value, json};
-use smartrouter::io::{dataset, models};
+use smartrouter::io::dataset;
 use smartrouter::learn::{self, Estimate, Measured, Model, Policy, Row, Scorer, Table};
 use std::path::PathBuf;
 
@@ -20,7 +23,13 @@ pub(super) struct Options {
     dataset: PathBuf,
     /// The model, such as `processor_selector@3`
     #[arg(long, value_name = "NAME@VERSION")]
-    model: String,
+    model: Named,
+    /// Judge it by `models.gate` against the champion, on rows that neither has learned from; ends with 3 when it is rejected
+    #[arg(long, conflicts_with_all = ["policy", "first_attempts"])]
+    gate: bool,
+    /// Judge it against this one instead of the champion
+    #[arg(long, value_name = "NAME@VERSION", requires = "gate")]
+    against: Option<Named>,
     /// Instead of the model's figures the value of a policy that follows it
     #[arg(long, value_name = "POLICY")]
     policy: Option<Policy>,
@@ -36,12 +45,11 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
-    let (name, version) = options
-        .model
-        .split_once('@')
-        .ok_or_else(|| WrongUse(format!("{:?} names no version: give it as NAME@VERSION, such as {0}@1", options.model)))?;
     let (table, _) = dataset::read(&options.dataset)?;
-    let files = models::read(&context.config().runtime.models_dir, name, version)?;
+    if options.gate {
+        return gate::run(context, &options.model, options.against.as_ref(), (&table, options.seed));
+    }
+    let files = options.model.files(context)?;
     let model = learn::load(&files, &table.catalogue).with_context(|| format!("{} is refused", options.model))?;
     if let Some(overlap) = overlap(&files, &table)? {
         remark(overlap);
@@ -57,7 +65,7 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
 }
 
 /// What is to be known when the model has learned from some of these rows.
-fn overlap(files: &learn::Files, table: &Table) -> Result<Option<String>> {
+pub(super) fn overlap(files: &learn::Files, table: &Table) -> Result<Option<String>> {
     let (_, lineage) = learn::about(files)?;
     let range = &lineage["dataset"]["attempted_at"];
     let (Some(from), Some(to)) = (range[0].as_i64(), range[1].as_i64()) else { return Ok(None) };
@@ -73,10 +81,10 @@ fn tell_model(context: &Context, options: &Options, (model, table, rows): (&Mode
     let mut said = Vec::with_capacity(rows.len());
     model.score(&values, &mut said);
     let of: Vec<&Row> = rows.iter().map(|row| &table.rows[*row as usize]).collect();
-    let measured = learn::measure(&options.model, &said, &of, options.seed);
+    let measured = learn::measure(&options.model.to_string(), &said, &of, options.seed);
     let slices = learn::slices(&said, &of, options.seed);
     let screen = context.screen();
-    screen.say(line(&options.model, &measured))?;
+    screen.say(line(&measured.name, &measured))?;
     for slice in &slices {
         screen.say(line(&format!("{} {}", slice.slice, slice.measured.name), &slice.measured))?;
     }
@@ -94,7 +102,7 @@ fn tell_model(context: &Context, options: &Options, (model, table, rows): (&Mode
     screen.object(&Value::Object(result))
 }
 
-fn line(name: &str, measured: &Measured) -> String {
+pub(super) fn line(name: &str, measured: &Measured) -> String {
     format!(
         "{name:<28} {:>7} rows  AUC {}  log loss {}  Brier {}  ECE {}",
         measured.rows,
@@ -106,7 +114,7 @@ fn line(name: &str, measured: &Measured) -> String {
 }
 
 /// A figure by its name, its interval by `_low` and `_high`.
-fn figures(measured: &Measured) -> Map<String, Value> {
+pub(super) fn figures(measured: &Measured) -> Map<String, Value> {
     let mut figures = Map::new();
     figures.insert("rows".to_owned(), json!(measured.rows));
     figures.insert("positives".to_owned(), json!(measured.positives));

@@ -27,6 +27,9 @@ mod dataset_log;
 mod features;
 mod train;
 mod evaluate;
+mod gate;
+mod compare;
+mod models;
 mod learning_report;
 mod world;
 mod demo;
@@ -69,6 +72,11 @@ enum Command {
     Train(train::Options),
     /// How good a model is on a dataset, or what a policy that follows it would have earned there
     Evaluate(evaluate::Options),
+    /// Models side by side on the same rows, with what they differ by
+    Compare(compare::Options),
+    /// Versions of models: list, show, compare, and who is to serve
+    #[command(subcommand)]
+    Models(models::Command),
     /// What models are told of a payment: the catalogue, and the values of a request
     #[command(subcommand)]
     Features(features::Command),
@@ -153,6 +161,8 @@ fn run(cli: Cli) -> Result<Verdict> {
         Command::Dataset(command) => dataset::run(&context, &command),
         Command::Train(options) => train::run(&context, &options),
         Command::Evaluate(options) => evaluate::run(&context, &options),
+        Command::Compare(options) => compare::run(&context, &options),
+        Command::Models(command) => models::run(&context, &command),
         Command::Features(command) => features::run(&context, &command),
         Command::Simulate(options) => simulate::run(&context, &options),
         Command::Topics(command) => topics::run(&context, command),

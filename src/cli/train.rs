@@ -139,8 +139,8 @@ fn card(table: &Table, trained: &Trained, validation: &Validation) -> Value {
     })
 }
 
-/// Median time to score this many rows.
-fn latency_us(model: &Model, table: &Table, rows: usize) -> f64 {
+/// Median time to score this many rows, microseconds.
+pub(super) fn latency_us(model: &Model, table: &Table, rows: usize) -> f64 {
     let values: Vec<f32> = (0..rows.min(table.rows.len())).flat_map(|row| table.features(row)).copied().collect();
     let mut out = Vec::new();
     let mut once = || {

@@ -5,6 +5,7 @@ use super::print::Entry;
 use super::problem::Problem;
 use crate::domain::PspId;
 use crate::engine::settings::{BinRange, Conditions, ErrorCode, Fee, Merchant, Psp, SequentialSettings, Settings, StaticRule};
+use crate::learn::Bounds;
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Display};
 
@@ -31,6 +32,7 @@ pub(super) fn check(config: &Config, entries: &[Entry]) -> Vec<Problem> {
     let mut checker = Checker { entries, problems: Vec::new() };
     checker.kafka(config);
     checker.runtime(config);
+    checker.gate(&config.models.gate);
     checker.alerts(config);
     checker.engine(&config.settings);
     checker.health(&config.settings);
@@ -130,6 +132,26 @@ impl Checker<'_> {
         }
         let addr = &config.admin.addr;
         self.require(is_address(addr), "admin.addr", addr, ("is not host:port", "write it like 127.0.0.1:9464"));
+    }
+
+    fn gate(&mut self, gate: &Bounds) {
+        let key = |name: &str| format!("models.gate.{name}");
+        self.within(&key("rows_min"), gate.rows_min, 1, 1_000_000_000);
+        self.within(&key("slice_rows_min"), gate.slice_rows_min, 1, 1_000_000_000);
+        self.within(&key("row_us_max"), gate.row_us_max, 0.1, 1e6);
+        self.within(&key("log_loss_max"), gate.log_loss_max, 0.0, 100.0);
+        for (name, share) in
+            [("auc_min", gate.auc_min), ("ece_max", gate.ece_max), ("slice_auc_loss_max", gate.slice_auc_loss_max)]
+        {
+            self.within(&key(name), share, 0.0, 1.0);
+        }
+        for (name, change) in [
+            ("auc_gain_min", gate.auc_gain_min),
+            ("log_loss_rise_max", gate.log_loss_rise_max),
+            ("ece_rise_max", gate.ece_rise_max),
+        ] {
+            self.within(&key(name), change, -1.0, 1.0);
+        }
     }
 
     fn engine(&mut self, settings: &Settings) {

@@ -16,6 +16,7 @@ pub(super) fn config(merged: &Merged, problems: &mut Vec<Problem>) -> Option<Con
     let topics = section(merged, "topics", problems);
     let schema_registry = section(merged, "schema_registry", problems);
     let runtime = section(merged, "runtime", problems);
+    let models = section(merged, "models", problems);
     let alerts = section(merged, "alerts", problems);
     let admin = section(merged, "admin", problems);
     let telemetry = section(merged, "telemetry", problems);
@@ -25,6 +26,7 @@ pub(super) fn config(merged: &Merged, problems: &mut Vec<Problem>) -> Option<Con
         topics: topics?,
         schema_registry: schema_registry?,
         runtime: runtime?,
+        models: models?,
         alerts: alerts?,
         admin: admin?,
         telemetry: telemetry?,

@@ -20,6 +20,7 @@ pub use print::Format;
 pub use problem::{ConfigError, Problem};
 
 use crate::engine::settings::Settings;
+use crate::learn::Bounds;
 use print::Entry;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub struct Config {
     pub topics: TopicsConfig,
     pub schema_registry: SchemaRegistryConfig,
     pub runtime: RuntimeConfig,
+    pub models: ModelsConfig,
     pub alerts: AlertsConfig,
     pub admin: AdminConfig,
     pub telemetry: TelemetryConfig,
@@ -101,6 +103,13 @@ pub struct RuntimeConfig {
     pub models_dir: PathBuf,
     pub log: EventLog,
     pub shutdown_timeout_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelsConfig {
+    /// What is asked of a model before it may decide.
+    pub gate: Bounds,
 }
 
 /// Which adapter of the event-log port is used.

@@ -98,6 +98,8 @@ fn settings_out_of_bounds_are_refused() {
         ("[runtime]\ninstance = ''\n", ["runtime.instance = \"\"", "usable name"]),
         ("[runtime]\nqueue_records_max = 10\n", ["runtime.queue_records_max = 10", "batch_records_max"]),
         ("[runtime]\nthreads = 0\n", ["runtime.threads = 0", "give 1 to 256"]),
+        ("[models.gate]\nauc_min = 55\n", ["models.gate.auc_min = 55.0", "give 0 to 1"]),
+        ("[models.gate]\nrow_us_max = 0\n", ["models.gate.row_us_max = 0.0", "give 0.1 to"]),
         ("[admin]\naddr = '9464'\n", ["admin.addr = \"9464\"", "host:port"]),
         ("[kafka]\nbootstrap_servers = 'broker'\n", ["kafka.bootstrap_servers = \"broker\"", "host:port"]),
         (

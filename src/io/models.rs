@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
+/// What the gate said of a version: beside its files, and none of them.
+pub const VERDICT: &str = "gate.json";
 /// A file of a model is at most this large: what is larger is none.
 const FILE_BYTES_MOST: u64 = 1 << 30;
 
@@ -32,16 +34,8 @@ impl ModelsError {
 
 /// The number that the next version of `name` gets: one more than the highest.
 pub fn next_version(models: &Path, name: &str) -> Result<u32, ModelsError> {
-    let directory = directory(models, name)?;
-    let entries = match fs::read_dir(&directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(1),
-        entries => entries.map_err(ModelsError::io(&directory))?,
-    };
-    let mut highest = 0;
-    for entry in entries {
-        let name = entry.map_err(ModelsError::io(&directory))?.file_name();
-        highest = highest.max(name.to_str().and_then(|name| name.parse().ok()).unwrap_or(0));
-    }
+    let versions = names(&directory(models, name)?)?;
+    let highest = versions.iter().filter_map(|version| version.parse().ok()).max().unwrap_or(0);
     Ok(highest + 1)
 }
 
@@ -70,6 +64,46 @@ pub fn write(models: &Path, name: &str, version: u32, files: &Files) -> Result<P
     fs::rename(&unnamed, &named).map_err(ModelsError::io(&named))?;
     sync(&parent)?;
     Ok(named)
+}
+
+/// Writes what the gate said of a version, in place of what it said before.
+pub fn write_verdict(models: &Path, name: &str, version: &str, verdict: &[u8]) -> Result<(), ModelsError> {
+    check(version)?;
+    let directory = directory(models, name)?.join(version);
+    let (unnamed, named) = (directory.join(".gate.tmp"), directory.join(VERDICT));
+    let written = File::create(&unnamed).and_then(|mut file| {
+        file.write_all(verdict)?;
+        file.sync_all()
+    });
+    written.map_err(ModelsError::io(&unnamed))?;
+    fs::rename(&unnamed, &named).map_err(ModelsError::io(&named))
+}
+
+/// Every version that is there, by name and number.
+pub fn all(models: &Path) -> Result<Vec<(String, String)>, ModelsError> {
+    let mut found = Vec::new();
+    for name in names(models)? {
+        let mut versions = names(&models.join(&name))?;
+        versions.sort_by_key(|version| (version.parse::<u64>().ok(), version.clone()));
+        found.extend(versions.into_iter().map(|version| (name.clone(), version)));
+    }
+    Ok(found)
+}
+
+/// The directories in `directory` whose names can be a model's or a version's, sorted; none where there is no such directory.
+fn names(directory: &Path) -> Result<Vec<String>, ModelsError> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(ModelsError::io(directory))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(ModelsError::io(directory))?;
+        let name = entry.file_name().into_string().ok().filter(|name| check(name).is_ok());
+        names.extend(name.filter(|_| entry.path().is_dir()));
+    }
+    names.sort();
+    Ok(names)
 }
 
 pub fn read(models: &Path, name: &str, version: &str) -> Result<Files, ModelsError> {
@@ -121,7 +155,18 @@ mod tests {
         assert_eq!(next_version(models, "selector").unwrap(), 13);
         assert!(matches!(write(models, "selector", 1, &files("other")), Err(ModelsError::Io { .. })));
         assert_eq!(read(models, "selector", "1").unwrap(), files("one"));
-        assert!(matches!(read(models, "selector", "2"), Err(ModelsError::Missing { .. })));
+        write(models, "selector", 2, &files("two")).unwrap();
+        fs::create_dir(models.join("selector/.13.tmp")).unwrap();
+        fs::write(models.join("README.md"), "").unwrap();
+        let found = all(models).unwrap();
+        assert_eq!(found.iter().map(|(_, version)| version.as_str()).collect::<Vec<_>>(), ["1", "2", "12"]);
+        write_verdict(models, "selector", "2", b"one").unwrap();
+        write_verdict(models, "selector", "2", b"two").unwrap();
+        let found = read(models, "selector", "2").unwrap();
+        assert_eq!((found.len(), found[VERDICT].as_slice()), (2, &b"two"[..]));
+        assert!(write_verdict(models, "selector", "3", b"").is_err());
+        assert_eq!(all(&models.join("nowhere")).unwrap(), []);
+        assert!(matches!(read(models, "selector", "3"), Err(ModelsError::Missing { .. })));
     }
 
     #[test]

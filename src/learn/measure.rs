@@ -1,7 +1,7 @@
 //! A model measured on rows: all together and slice by slice, with intervals; and the points of its curves.
 
 use super::interval::{Estimate, Samples};
-use super::metrics::{self, Metrics, Point, ReliabilityBin, Scored};
+use super::metrics::{self, Point, ReliabilityBin, Scored};
 use super::table::Row;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,21 +52,34 @@ pub fn measure(name: &str, probabilities: &[f64], rows: &[&Row], seed: u64) -> M
     measure_by(name, probabilities, rows, SAMPLES, seed)
 }
 
+/// How much the figures of the first are above those of the second: both on the same rows and the same samples, so that what makes
+/// rows hard for both drops out.
+pub fn difference(name: &str, [first, second]: [&[f64]; 2], rows: &[&Row], seed: u64) -> Measured {
+    figures(name, (first, Some(second)), rows, SAMPLES, seed)
+}
+
 fn measure_by(name: &str, probabilities: &[f64], rows: &[&Row], samples: usize, seed: u64) -> Measured {
+    figures(name, (probabilities, None), rows, samples, seed)
+}
+
+/// Of what is said, less the same figure of what else was said.
+fn figures(name: &str, (said, less): (&[f64], Option<&[f64]>), rows: &[&Row], samples: usize, seed: u64) -> Measured {
     let approved: Vec<bool> = rows.iter().map(|row| row.approved).collect();
     let samples = Samples::draw(rows.iter().map(|row| row.payment_id.as_str()), samples, seed);
     let estimate = |figure: fn(Scored<'_>) -> Option<f64>| {
         samples.estimate(rows.len(), |drawn| {
-            let probabilities: Vec<f64> = drawn.iter().map(|row| probabilities[*row as usize]).collect();
             let approved: Vec<bool> = drawn.iter().map(|row| approved[*row as usize]).collect();
-            figure(Scored { probabilities: &probabilities, approved: &approved })
+            let of = |said: &[f64]| {
+                let probabilities: Vec<f64> = drawn.iter().map(|row| said[*row as usize]).collect();
+                figure(Scored { probabilities: &probabilities, approved: &approved })
+            };
+            Some(of(said)? - less.map_or(Some(0.0), of)?)
         })
     };
-    let whole = Metrics::of(Scored { probabilities, approved: &approved });
     Measured {
         name: name.to_owned(),
-        rows: whole.rows,
-        positives: whole.positives,
+        rows: rows.len(),
+        positives: approved.iter().filter(|it| **it).count(),
         auc: estimate(metrics::auc),
         log_loss: estimate(metrics::log_loss),
         brier: estimate(metrics::brier),
@@ -79,6 +92,25 @@ type Value<'a> = &'a dyn Fn(&Row) -> String;
 
 /// By PSP, brand, issuer country, attempt number and quarter of the amounts.
 pub fn slices(probabilities: &[f64], rows: &[&Row], seed: u64) -> Vec<Slice> {
+    let mut slices = Vec::new();
+    for Group { slice, value, members } in groups(rows, SLICE_ROWS_LEAST) {
+        let said: Vec<f64> = members.iter().map(|index| probabilities[*index]).collect();
+        let of: Vec<&Row> = members.iter().map(|index| rows[*index]).collect();
+        slices.push(Slice { slice: slice.to_owned(), measured: measure_by(&value, &said, &of, SAMPLES_OF_SLICE, seed) });
+    }
+    slices
+}
+
+/// Rows that are alike in something.
+pub(super) struct Group {
+    pub(super) slice: &'static str,
+    pub(super) value: String,
+    /// Indexes of rows.
+    pub(super) members: Vec<usize>,
+}
+
+/// The groups of at least so many rows.
+pub(super) fn groups(rows: &[&Row], rows_least: usize) -> Vec<Group> {
     let mut amounts: Vec<i64> = rows.iter().map(|row| row.amount_minor).collect();
     amounts.sort_unstable();
     let quarter = |share: usize| amounts.get(amounts.len() * share / 4).copied().unwrap_or(0);
@@ -98,19 +130,16 @@ pub fn slices(probabilities: &[f64], rows: &[&Row], seed: u64) -> Vec<Slice> {
         ("attempt_number", &attempt),
         ("amount_band", &band),
     ];
-    let mut slices = Vec::new();
+    let mut groups = Vec::new();
     for (slice, value) in of {
         let mut members: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, row) in rows.iter().enumerate() {
             members.entry(value(row)).or_default().push(index);
         }
-        for (value, members) in members.into_iter().filter(|(_, members)| members.len() >= SLICE_ROWS_LEAST) {
-            let said: Vec<f64> = members.iter().map(|index| probabilities[*index]).collect();
-            let of: Vec<&Row> = members.iter().map(|index| rows[*index]).collect();
-            slices.push(Slice { slice: slice.to_owned(), measured: measure_by(&value, &said, &of, SAMPLES_OF_SLICE, seed) });
-        }
+        let large = members.into_iter().filter(|(_, members)| members.len() >= rows_least);
+        groups.extend(large.map(|(value, members)| Group { slice, value, members }));
     }
-    slices
+    groups
 }
 
 #[cfg(test)]
@@ -133,5 +162,23 @@ mod tests {
         let bands: Vec<&str> = found.iter().filter(|it| it.slice == "amount_band").map(|it| it.measured.name.as_str()).collect();
         assert_eq!(bands, ["below 200", "from 200", "from 400", "from 600"]);
         assert!(found.iter().all(|it| it.measured.auc.is_none_or(|auc| auc.value == 0.5 && auc.low == 0.5)));
+    }
+
+    /// On the same samples: what both miss drops out, and the interval is narrower than either's.
+    #[test]
+    fn a_difference_is_paired() {
+        let table = fixtures::table(800, 2);
+        let rows: Vec<&Row> = table.rows.iter().collect();
+        let said: Vec<f64> = (0..rows.len()).map(|row| f64::from(table.features(row)[0]) / 4.0 * 0.4 + 0.05).collect();
+        let less: Vec<f64> = said.iter().map(|p| p * 0.9).collect();
+        let one = measure("one", &said, &rows, 1);
+        let found = difference("d", [&said, &less], &rows, 1);
+        let other = measure("other", &less, &rows, 1);
+        let value = |measured: &Measured| measured.log_loss.unwrap().value;
+        assert!((value(&found) - (value(&one) - value(&other))).abs() < 1e-12);
+        let width = |measured: &Measured| measured.log_loss.map(|it| it.high - it.low).unwrap();
+        assert!(width(&found) < 0.5 * width(&one), "{} {}", width(&found), width(&one));
+        assert_eq!(found.auc.map(|it| (it.value, it.low, it.high)), Some((0.0, 0.0, 0.0)), "the order is the same");
+        assert_eq!(difference("none", [&[], &[]], &[], 1).auc, None);
     }
 }

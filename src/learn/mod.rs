@@ -24,6 +24,7 @@ mod fit;
 mod artifact;
 mod validate;
 mod policy_value;
+mod gate;
 #[cfg(test)]
 mod fixtures;
 
@@ -33,8 +34,9 @@ pub use build::{
 };
 pub use calibration::{Blend, Calibration};
 pub use fit::{Options, PolicyTold, Progress, Report, Trained, steps, train};
+pub use gate::{Bounds, Candidate, Check, Judgement, judge};
 pub use interval::{Estimate, Samples};
-pub use measure::{Curves, Measured, Slice, measure, slices};
+pub use measure::{Curves, Measured, Slice, difference, measure, slices};
 pub use metrics::{ECE_BINS, Metrics, Point, ReliabilityBin, Scored, auc, brier, curve, ece, log_loss, reliability};
 pub use policy_value::{Logged, Policy, PolicyError, PolicyValue, dr, ips, snips, value as policy_value};
 pub use scorer::{ColumnName, Model, Scorer};

@@ -29,6 +29,7 @@ FILES = {
     "psp.outages": "psp_outage",
     "athia.predictions": "prediction",
     "athia.feedback": "feedback",
+    "control.models": "control_model",
 }
 SCHEMAS = {topic: fastavro.schema.load_schema(PROJECT / "schemas" / f"{file}.avsc") for topic, file in FILES.items()}
 
@@ -60,6 +61,8 @@ class Router:
         self.producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 2})
         self.processes = []
         self.config = PROJECT / "deploy" / "volaris.toml"
+        # Of commands.
+        self.env = {}
 
     def words(self, instance="one", bootstrap=None, state=None):
         state = state or self.dir / instance
@@ -68,12 +71,13 @@ class Router:
 
     def command(self, *words, instance="one", bootstrap=None, state=None, timeout=90):
         """Exit status, standard output, standard error."""
-        done = subprocess.run([self.binary, *self.words(instance, bootstrap, state), *words], capture_output=True, text=True, timeout=timeout)
+        words = [self.binary, *self.words(instance, bootstrap, state), *words]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, env=os.environ | self.env)
         return done.returncode, done.stdout, done.stderr
 
-    def json(self, *words):
-        status, out, err = self.command("--output", "json", *words)
-        assert status == 0, (words, status, err)
+    def json(self, *words, status=0):
+        ended, out, err = self.command("--output", "json", *words)
+        assert ended == status, (words, ended, err)
         return json.loads(out.strip().splitlines()[-1])
 
     def start(self, instance="one", bootstrap=None, state=None, wait=True, env={}):

@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import pathlib
+import random
 import shutil
 import subprocess
 import sys
@@ -317,6 +318,85 @@ def orders_of_operators(router):
     assert router.stop(process) == 0
 
 
+def made_up_lesson(path, days):
+    """Attempts of some days whose result depends on PSP and brand, in the form of the routing log."""
+    luck, lines = random.Random(7), ["id,tmsp,country,amount,success,PSP,3D_secured,card"]
+    for number in range(700 * days):
+        at = datetime.datetime(2019, 1, 1) + datetime.timedelta(seconds=number * 86_400 // 700)
+        psp, card = luck.choice(("UK_Card", "Simplecard", "Moneycard", "Goldcard")), luck.choice(("Visa", "Master", "Diners"))
+        chance = {"Goldcard": 0.5, "UK_Card": 0.1}.get(psp, 0.25) + (0.2 if card == "Diners" else 0)
+        lines.append(f"{number},{at:%Y-%m-%d %H:%M:%S},Germany,{luck.randrange(20, 300)},{int(luck.random() < chance)},{psp},{luck.randrange(2)},{card}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def models_are_promoted_and_rolled_back(router):
+    """What a model goes through, as another client reads it on `control.models`: trained, judged, promoted, rolled back, retired."""
+    router.config = PROJECT / "deploy" / "january.toml"
+    router.env = {"SMARTROUTER__RUNTIME__MODELS_DIR": str(router.dir / "models"), "SMARTROUTER__MODELS__GATE__ROWS_MIN": "500",
+                  "SMARTROUTER__MODELS__GATE__ECE_MAX": "0.2", "SMARTROUTER__MODELS__GATE__ROW_US_MAX": "1000000"}
+    history = made_up_lesson(router.dir / "lesson.csv", 4)
+    build = ["dataset", "build", str(history), "--mapping", str(PROJECT / "deploy" / "mappings" / "psp_routing_log.toml")]
+    router.json(*build, "--out", str(router.dir / "learn"), "--to", "2019-01-04")
+    router.json(*build, "--out", str(router.dir / "later"), "--from", "2019-01-04")
+    for seed in ("1", "2", "3"):
+        router.json("train", "--dataset", str(router.dir / "learn"), "--model", "m", "--kind", "logistic", "--trials", "1", "--bags", "1", "--seed", seed)
+    listed = lambda: {row["version"]: row for row in router.json("models", "list", "m")}
+    stages = lambda: [listed()[version]["stage"] for version in "123"]
+    assert stages() == ["candidate"] * 3, listed()
+    promote = lambda model, *words, **how: router.json("models", "promote", model, "--by", "ana", *words, **how)
+    status, out, err = router.command("models", "promote", "m@1", "--to", "champion", "--execute")
+    assert status == 1 and "never judged" in err and "--force" in err, (status, err)
+    evaluate = ["evaluate", "--dataset", str(router.dir / "later"), "--model"]
+    judged = router.json(*evaluate, "m@1", "--gate")
+    assert judged["gate"]["blessed"] and judged["gate"]["champion"] is None and judged["auc"] > 0.6, judged
+    plan = promote("m@1", "--to", "champion")
+    assert (plan["after"]["champion"], plan["executed"]) == ("1", False) and stages() == ["candidate"] * 3, plan
+    assert promote("m@1", "--to", "champion", "--execute")["executed"]
+    # It was judged without a champion, and now there is one; the rules ask for more than it can have.
+    router.json(*evaluate, "m@2", "--gate", "--against", "m@3")
+    status, out, err = router.command("models", "promote", "m@2", "--to", "champion")
+    assert status == 1 and "judged against version 3, and 1 is the champion now" in err, (status, err)
+    router.env["SMARTROUTER__MODELS__GATE__AUC_GAIN_MIN"] = "0.4"
+    judged = router.json(*evaluate, "m@2", "--gate", status=3)
+    assert judged["gate"]["champion"] == "1" and [check["rule"] for check in judged["gate"]["checks"] if not check["holds"]] == ["auc_gain_min"], judged
+    status, out, err = router.command("models", "promote", "m@2", "--to", "canary", "--share", "0.05")
+    assert status == 1 and "rejected: auc_gain_min" in err, (status, err)
+    assert promote("m@3", "--to", "shadow", "--execute")["after"]["shadows"] == ["3"]
+    forced = promote("m@2", "--to", "canary", "--share", "0.05", "--force", "--execute", "--reason", "a test")
+    assert forced["forced"] and forced["after"]["canary"] == {"version": "2", "share": 0.05}, forced
+    assert promote("m@2", "--to", "champion", "--force", "--execute")["after"] == {"champion": "2", "canary": None, "shadows": ["3"]}
+    assert stages() == ["retired", "champion", "shadow"] and listed()["2"]["forced"] and listed()["2"]["gate"] == "rejected", listed()
+    weights = router.dir / "models" / "m" / "1" / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    status, out, err = router.command("models", "rollback", "m", "--execute")
+    assert status == 1 and "m@1 is refused" in err and "weights.safetensors" in err, (status, err)
+    assert router.json("models", "show", "m@1", status=3)["problem"]
+    weights.write_bytes(whole)
+    back = router.json("models", "rollback", "m", "--execute", "--by", "ben", "--reason", "declines")
+    assert (back["before"]["champion"], back["after"]["champion"]) == ("2", "1"), back
+    assert stages() == ["champion", "retired", "shadow"], listed()
+    status, out, err = router.command("models", "rollback", "m")
+    assert status == 1 and "no champion before it" in err, (status, err)
+    shown = router.json("models", "show", "m@1")
+    assert shown["ok"] and shown["stage"] == "champion" and shown["by"] == "ben" and shown["card"]["kind"] == "logistic", shown["stage"]
+    differences = router.json("models", "diff", "m@1", "m@2")["differences"]
+    assert "seed" in {row["what"] for row in differences}, differences
+    compared = router.json("compare", "--dataset", str(router.dir / "later"), "m@1", "m@2")
+    assert compared["differences"][0]["against"] == "m@1" and len(compared["models"]) == 2, compared
+    assert router.json("models", "retire", "m@1", "--execute")["after"]["champion"] is None
+    # The superseded one was retired first: it does not come back, for this fold or for another's.
+    told = [(message.key().decode(), record["stage"], json.loads(record["body_json"])) for message, record in router.read("control.models")]
+    assert [(key, stage) for key, stage, _ in told] == [
+        ("m@1", "ACTIVE"), ("m@3", "SHADOW"), ("m@2", "CANARY"), ("m@2", "ACTIVE"), ("m@1", "ACTIVE"), ("m@2", "RETIRED"), ("m@1", "RETIRED")], told
+    assert told[2][2] == {"share": 0.05, "reason": "a test", "forced": True} and told[3][2] == {"forced": True, "after": "1"}, told
+    assert stages() == ["retired", "retired", "shadow"], listed()
+    # Without a broker versions are listed all the same.
+    status, out, err = router.command("models", "list", bootstrap="127.0.0.1:1")
+    assert status == 0 and out.count("unknown") == 3 and "stages are unknown" in err, (status, out, err)
+
+
 def simulated_outage(router):
     """At the default configuration: calm raises no alarm, and a PSP that fails every payment is left on the word of the sequential test,
     not of the seed rule. Answers to payments from before the outage still come with the first failures, and an attempt that is never
@@ -363,7 +443,7 @@ def simulated_outage(router):
 
 
 CHECKS = [stop_and_start, killed_while_working, killed_and_replaced, dead_letters_and_redrive, wrong_use, history_both_ways,
-          broker_of_another_shape, orders_of_operators, simulated_outage]
+          broker_of_another_shape, orders_of_operators, models_are_promoted_and_rolled_back, simulated_outage]
 
 
 def main(checks):

@@ -161,7 +161,9 @@ mod tests {
         let mut last = Ok(Vec::new());
         for word in words {
             last = stages.plan(&order(wish(word)));
-            last.iter().flatten().for_each(|record| stages.apply(record));
+            for record in last.iter().flatten() {
+                stages.apply(record);
+            }
         }
         (stages, last)
     }

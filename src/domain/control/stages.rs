@@ -118,7 +118,9 @@ mod tests {
 
     fn folded(records: &[ControlModel]) -> Stages {
         let mut stages = Stages::default();
-        records.iter().for_each(|record| stages.apply(record));
+        for record in records {
+            stages.apply(record);
+        }
         stages
     }
 
