@@ -1,8 +1,10 @@
-//! `dataset build`: history from files becomes a table of attempts, features and outcomes.
+//! `dataset build`: history from files, or the log of a router, becomes a table of attempts, features and outcomes.
 //!
-//! Owns the options and the report. What a row is, `learn` decides; how it lies on disk, `io::dataset`.
+//! Owns the options, the reading of files (that of the log is `dataset_log`) and the report. What a row is, `learn` decides; how it lies
+//! on disk, `io::dataset`.
 
 use super::context::Context;
+use super::dataset_log;
 use super::replay::{ReplaySink, ReplayTotals, feed, tell_late_rows};
 use super::screen::remark;
 use super::{Verdict, WrongUse};
@@ -20,18 +22,23 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// From history files: the features of each attempt as of just before it, its result, and the PSPs that could have taken it
+    /// From history files, or from what the router logged: the features of each attempt as of just before it, its result, and the PSPs
+    /// that could have taken it
     Build(Options),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// History: CSV, JSON lines or Parquet, in order of time
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "from_log", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// How a row becomes a payment attempt (see `deploy/mappings`)
-    #[arg(long, value_name = "MAP.toml")]
-    mapping: PathBuf,
+    /// How a row of the files becomes a payment attempt (see `deploy/mappings`)
+    #[arg(long, required_unless_present = "from_log", value_name = "MAP.toml")]
+    mapping: Option<PathBuf>,
+    /// Instead of files: the router's own predictions with the feedback on them, from the log of the configuration. Features are those
+    /// that each decision saw
+    #[arg(long, conflicts_with_all = ["files", "mapping"])]
+    from_log: bool,
     /// Where the dataset goes; an older one there is replaced
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -50,36 +57,47 @@ pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
     {
         bail!(WrongUse("--from is not before --to: no attempt lies between them".to_owned()));
     }
-    let settings = &context.config().settings;
     let range = [options.from, options.to];
-    let (builder, report) = read_history(&options.files, &options.mapping, settings, range, None)?;
-    let built = builder.finish();
+    let gathered = match &options.mapping {
+        Some(mapping) => from_files(&options.files, mapping, &context.config().settings, range)?,
+        None => dataset_log::gather(context, range)?,
+    };
+    let built = &gathered.built;
     if built.table.rows.is_empty() {
-        bail!("no attempt of the {} that were read lies between --from and --to: nothing was written", built.attempts);
+        bail!("no row of the {} attempts that were read lies between --from and --to: nothing was written", built.attempts);
     }
-    let manifest = manifest(options, &built, &report)?;
+    let manifest = manifest(range, &gathered);
     dataset::write(&options.out, &built.table, &manifest)?;
-    remark_on(&built);
+    remark_on(built);
+    tell(context, &options.out, &manifest, built)?;
+    Ok(Verdict::Done)
+}
+
+/// A table, and what its manifest says of where it comes from.
+pub(super) struct Gathered {
+    pub(super) built: Built,
+    pub(super) origin: Manifest,
+}
+
+fn tell(context: &Context, out: &Path, manifest: &Manifest, built: &Built) -> Result<()> {
     let (rows, alternatives) = (built.table.rows.len(), built.table.alternatives.len());
     let positives = built.table.rows.iter().filter(|row| row.approved).count();
+    let (columns, rejected) = (built.table.columns.len(), manifest.history_rejected);
     let screen = context.screen();
     screen.say(format!(
-        "{rows} rows of {} columns, {positives} approved ({:.1} %), {alternatives} alternatives in {}",
-        built.table.columns.len(),
+        "{rows} rows of {columns} columns, {positives} approved ({:.1} %), {alternatives} alternatives in {}",
         100.0 * positives as f64 / rows as f64,
-        options.out.display()
+        out.display()
     ))?;
     screen.say(format!(
-        "history: {} attempts, {} rows rejected; {} attempts without a result that is due",
-        built.attempts, report.rejected, built.immature
+        "history: {} attempts, {rejected} records rejected; {} attempts whose result is not due yet",
+        built.attempts, built.immature
     ))?;
     screen.say(format!("catalogue {}", built.table.catalogue))?;
     screen.object(&json!({
-        "rows": rows, "positives": positives, "catalogue": built.table.catalogue, "columns": built.table.columns.len(),
-        "alternatives": alternatives, "immature": built.immature, "attempts": built.attempts, "rejected": report.rejected,
-        "out": options.out,
-    }))?;
-    Ok(Verdict::Done)
+        "rows": rows, "positives": positives, "catalogue": built.table.catalogue, "columns": columns, "alternatives": alternatives,
+        "immature": built.immature, "attempts": built.attempts, "rejected": rejected, "left_out": manifest.left_out, "out": out,
+    }))
 }
 
 /// Takes events for the table, up to a time if one is given.
@@ -122,23 +140,31 @@ pub(super) fn read_history(
     Ok((sink.builder, report))
 }
 
-fn manifest(options: &Options, built: &Built, report: &HistoryReport) -> Result<Manifest> {
-    let source = |path: &PathBuf| Source::of(path).with_context(|| format!("{} cannot be read again", path.display()));
-    let rows = &built.table.rows;
-    Ok(Manifest {
+fn from_files(files: &[PathBuf], mapping: &Path, settings: &Settings, range: [Option<EpochMs>; 2]) -> Result<Gathered> {
+    let (builder, report) = read_history(files, mapping, settings, range, None)?;
+    let source = |path: &Path| Source::of(path).with_context(|| format!("{} cannot be read again", path.display()));
+    let origin = Manifest {
         label: LABEL.to_owned(),
+        propensity: PROPENSITY.to_owned(),
+        history_rejected: report.rejected,
+        sources: files.iter().map(|file| source(file)).collect::<Result<_>>()?,
+        mapping: Some(source(mapping)?),
+        ..Manifest::default()
+    };
+    Ok(Gathered { built: builder.finish(), origin })
+}
+
+fn manifest(range: [Option<EpochMs>; 2], gathered: &Gathered) -> Manifest {
+    let (built, rows) = (&gathered.built, &gathered.built.table.rows);
+    Manifest {
         label_delay_ms: built.label_delay_ms,
         immature: built.immature,
-        propensity: PROPENSITY.to_owned(),
         attempted_at: rows.first().zip(rows.last()).map(|(first, last)| [first.attempted_at, last.attempted_at]),
-        range: [options.from, options.to],
+        range,
         history_attempts: built.attempts,
-        history_rejected: report.rejected,
-        sources: options.files.iter().map(source).collect::<Result<_>>()?,
-        mapping: Some(source(&options.mapping)?),
         built_by: concat!("smartrouter ", env!("CARGO_PKG_VERSION")).to_owned(),
-        ..Manifest::default()
-    })
+        ..gathered.origin.clone()
+    }
 }
 
 fn remark_on(built: &Built) {

@@ -23,6 +23,7 @@ mod press;
 mod replay;
 mod replay_sink;
 mod dataset;
+mod dataset_log;
 mod features;
 mod train;
 mod evaluate;

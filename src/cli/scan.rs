@@ -21,12 +21,16 @@ pub(super) fn partitions_of(log: &dyn EventLog, topics: &[String]) -> Result<Vec
     Ok(found)
 }
 
+/// The first offset of a partition, and that behind its last record, as reading began.
+pub(super) type Bounds = BTreeMap<TopicPartition, (i64, i64)>;
+
 /// Hands over every committed record up to the ends that the partitions had when reading began.
-pub(super) fn scan(log: &dyn EventLog, topics: &[String], mut visit: impl FnMut(Record)) -> Result<()> {
+pub(super) fn scan(log: &dyn EventLog, topics: &[String], mut visit: impl FnMut(Record)) -> Result<Bounds> {
     let mut reader = log.reader()?;
-    let mut open = BTreeMap::new();
+    let (mut bounds, mut open) = (Bounds::new(), BTreeMap::new());
     for partition in partitions_of(log, topics)? {
         let (begin, end) = reader.bounds(&partition)?;
+        bounds.insert(partition.clone(), (begin, end));
         if begin < end {
             open.insert(partition, end);
         }
@@ -60,7 +64,7 @@ pub(super) fn scan(log: &dyn EventLog, topics: &[String], mut visit: impl FnMut(
             }
         }
     }
-    Ok(())
+    Ok(bounds)
 }
 
 /// The first committed record at or behind `offset`, if there is one now.

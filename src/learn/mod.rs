@@ -29,7 +29,9 @@ mod gate;
 mod fixtures;
 
 pub use artifact::{Files, LoadError, SaveError, about, load, save};
-pub use build::{Built, LABEL, PROPENSITY, TableBuilder};
+pub use build::{
+    Built, FromLog, LABEL, LOGGED_LABEL, LOGGED_PROPENSITY, LeftOut, LoggedFeedback, LoggedRows, PROPENSITY, TableBuilder,
+};
 pub use calibration::{Blend, Calibration};
 pub use fit::{Options, PolicyTold, Progress, Report, Trained, steps, train};
 pub use gate::{Bounds, Candidate, Check, Judgement, judge};

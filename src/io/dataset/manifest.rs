@@ -4,6 +4,7 @@ use crate::domain::{EpochMs, hex};
 use crate::learn::{Column, ColumnKind};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -29,11 +30,17 @@ pub struct Manifest {
     pub attempted_at: Option<[EpochMs; 2]>,
     /// What was asked for: from, inclusive, and to, exclusive.
     pub range: [Option<EpochMs>; 2],
-    /// Attempts that the features have seen, and the rows of the files that could not be used.
+    /// Attempts that were read, and the rows of the files, or records of the log, that could not be used.
     pub history_attempts: u64,
     pub history_rejected: u64,
     pub sources: Vec<Source>,
     pub mapping: Option<Source>,
+    /// Where the log of a router was read instead of files: the records, by partition.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<LogRange>,
+    /// Records of the log that became no rows, by the reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, u64>,
     /// The program that built it.
     pub built_by: String,
     pub files: Vec<StoredFile>,
@@ -53,6 +60,17 @@ impl Source {
         let bytes = path.metadata()?.len();
         Ok(Self { file: path.display().to_string(), bytes, sha256: sha256_of_file(path)? })
     }
+}
+
+/// Records that were read of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRange {
+    pub topic: String,
+    pub partition: i32,
+    /// Of the first record.
+    pub from_offset: i64,
+    /// Behind the last record.
+    pub to_offset: i64,
 }
 
 /// A file of the dataset itself.

@@ -8,7 +8,7 @@ mod columns;
 mod manifest;
 mod layout;
 
-pub use manifest::{Manifest, Source, StoredColumn, StoredFile, sha256_of_file};
+pub use manifest::{LogRange, Manifest, Source, StoredColumn, StoredFile, sha256_of_file};
 
 use crate::learn::Table;
 use std::fs;

@@ -4,8 +4,12 @@
 //! as alternatives. Results count in history when they are told, not before, as in a running router: an attempt without outcome is
 //! a time-out at its deadline. Never reads a file: whoever reads history hands its events over.
 
+mod logged;
+
+pub use logged::{FromLog, LOGGED_LABEL, LOGGED_PROPENSITY, LeftOut, LoggedFeedback, LoggedRows};
+
 use super::table::{Alternative, Column, ColumnKind, Row, Table};
-use crate::domain::payment::{Payment, PaymentAttempt, PaymentOutcome, Status};
+use crate::domain::payment::{PaymentAttempt, PaymentOutcome, Status};
 use crate::domain::{EpochMs, PspId};
 use crate::engine::codes::{CodeTable, Verdict};
 use crate::engine::features::{AttemptResult, CandidateFacts, Encoder, History, RequestFacts, issuer_country};
@@ -70,17 +74,8 @@ pub struct Built {
 impl TableBuilder {
     /// Rows are the attempts from `range[0]`, inclusive, to `range[1]`, exclusive.
     pub fn new(encoder: Encoder, settings: &Settings, range: [Option<EpochMs>; 2]) -> Self {
-        let columns = encoder.columns().iter().map(|column| Column {
-            name: column.name.clone(),
-            kind: match column.category_size {
-                Some(size) => ColumnKind::Category { size },
-                None if column.is_rate => ColumnKind::Rate,
-                None => ColumnKind::Number,
-            },
-            of_candidate: column.of_candidate,
-        });
-        let table = Table { catalogue: encoder.catalogue().version.clone(), columns: columns.collect(), ..Table::default() };
         Self {
+            table: empty_table(&encoder),
             history: History::new(encoder.catalogue().history.clone()),
             encoder,
             codes: CodeTable::new(&settings.error_codes),
@@ -91,7 +86,6 @@ impl TableBuilder {
             waiting: BTreeMap::new(),
             attempts: 0,
             last_at: EpochMs::MIN,
-            table,
             decided: Vec::new(),
             delays_ms: Vec::new(),
             due: Vec::new(),
@@ -173,7 +167,7 @@ impl TableBuilder {
             self.table.alternatives.push(Alternative {
                 row: row as u32,
                 psp_id: psp.id.clone(),
-                fee_minor: fee(Some(psp), payment),
+                fee_minor: fee(Some(psp), &payment.currency),
                 propensity: None,
                 values: encode(&psp.id, values.clone()),
             });
@@ -191,7 +185,7 @@ impl TableBuilder {
             brand: payment.card.brand.clone(),
             issuer_country: issuer_country(payment).unwrap_or_default().to_owned(),
             propensity: None,
-            fee_minor: fee(self.psps.get(&attempt.psp_id), payment),
+            fee_minor: fee(self.psps.get(&attempt.psp_id), &payment.currency),
         });
         self.decided.push(attempt.decision_id.is_some());
         let due_at = self.due_at(attempt);
@@ -211,31 +205,54 @@ impl TableBuilder {
         }
         leave_out(&mut self.table, &immature);
         estimate_propensities(&mut self.table, &self.decided);
-        self.delays_ms.sort_unstable();
-        let quantile = |share: f64| {
-            let place = (self.delays_ms.len().saturating_sub(1) as f64 * share).round() as usize;
-            self.delays_ms.get(place).copied().unwrap_or_default()
-        };
-        let mut used: Vec<PspId> = self.table.rows.iter().map(|row| row.psp_id.clone()).collect();
-        used.sort();
-        used.dedup();
-        let alike_psps = self.alike(&used);
         Built {
             attempts: self.attempts,
             immature: immature.len() as u64,
-            label_delay_ms: [quantile(0.5), quantile(0.99), quantile(1.0)],
-            unknown_psps: used.into_iter().filter(|psp| !self.psps.contains_key(psp)).collect(),
-            alike_psps,
-            table: self.table,
+            ..Built::of(self.table, self.delays_ms, &self.encoder, &self.psps)
         }
     }
+}
 
-    fn alike(&self, used: &[PspId]) -> Vec<PspId> {
-        let every: Vec<&PspId> = used.iter().chain(self.psps.keys().filter(|psp| !used.contains(psp))).collect();
-        let code = |psp: &PspId| self.encoder.psp_code(psp);
-        let has_twin = |psp: &&&PspId| every.iter().any(|other| *other != **psp && code(other) == code(psp));
-        every.iter().filter(has_twin).map(|psp| (*psp).clone()).collect()
+impl Built {
+    /// `delays_ms`: for each row, from the attempt to its label. What was read is for the caller to tell.
+    fn of(table: Table, mut delays_ms: Vec<i64>, encoder: &Encoder, psps: &BTreeMap<PspId, Psp>) -> Self {
+        delays_ms.sort_unstable();
+        let quantile = |share: f64| {
+            let place = (delays_ms.len().saturating_sub(1) as f64 * share).round() as usize;
+            delays_ms.get(place).copied().unwrap_or_default()
+        };
+        let mut used: Vec<PspId> = table.rows.iter().map(|row| row.psp_id.clone()).collect();
+        used.sort();
+        used.dedup();
+        Self {
+            label_delay_ms: [quantile(0.5), quantile(0.99), quantile(1.0)],
+            alike_psps: alike(encoder, psps, &used),
+            unknown_psps: used.into_iter().filter(|psp| !psps.contains_key(psp)).collect(),
+            table,
+            ..Self::default()
+        }
     }
+}
+
+fn alike(encoder: &Encoder, psps: &BTreeMap<PspId, Psp>, used: &[PspId]) -> Vec<PspId> {
+    let every: Vec<&PspId> = used.iter().chain(psps.keys().filter(|psp| !used.contains(psp))).collect();
+    let code = |psp: &PspId| encoder.psp_code(psp);
+    let has_twin = |psp: &&&PspId| every.iter().any(|other| *other != **psp && code(other) == code(psp));
+    every.iter().filter(has_twin).map(|psp| (*psp).clone()).collect()
+}
+
+/// The columns of the encoder, without rows.
+fn empty_table(encoder: &Encoder) -> Table {
+    let columns = encoder.columns().iter().map(|column| Column {
+        name: column.name.clone(),
+        kind: match column.category_size {
+            Some(size) => ColumnKind::Category { size },
+            None if column.is_rate => ColumnKind::Rate,
+            None => ColumnKind::Number,
+        },
+        of_candidate: column.of_candidate,
+    });
+    Table { catalogue: encoder.catalogue().version.clone(), columns: columns.collect(), ..Table::default() }
 }
 
 /// The other PSPs that could have taken the attempt.
@@ -249,8 +266,8 @@ fn alternatives<'a>(
     psps.values().filter(fits).collect()
 }
 
-fn fee(psp: Option<&Psp>, payment: &Payment) -> [i64; 2] {
-    let fee = psp.and_then(|psp| psp.fees.iter().find(|fee| fee.currency == payment.currency));
+fn fee(psp: Option<&Psp>, currency: &str) -> [i64; 2] {
+    let fee = psp.and_then(|psp| psp.fees.iter().find(|fee| fee.currency == currency));
     fee.map_or([0, 0], |fee| [fee.success_minor, fee.failure_minor])
 }
 

@@ -8,7 +8,7 @@ const PSPS: [&str; 3] = ["alpha", "beta", "gamma"];
 
 type Event = (PaymentAttempt, Option<PaymentOutcome>);
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     let text = include_str!("../../config/default.toml");
     let all: toml::Value = toml::from_str(text).unwrap();
     let part = |name: &str| all.get(name).cloned().unwrap();
