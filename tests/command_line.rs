@@ -41,7 +41,7 @@ fn wrong_use_ends_with_two_and_says_what_there_is() {
         (&["arena", "--policy", "juspay"], 2, "juspay_20, juspay_45"),
         (&["models", "show", "m"], 2, "NAME@VERSION, such as m@1"),
         (&["models", "promote", "m@1", "--to", "canary"], 2, "--share"),
-        (&["models", "promote", "m@1", "--to", "shadow", "--share", "0.1"], 2, "--share is of a canary"),
+        (&["models", "promote", "m@1", "--to", "shadow", "--share", "0.1"], 2, "only with it"),
         (&["models", "promote", "m@1", "--to", "shadow"], 1, "m/1 does not exist"),
         (&["models", "rollback", "m"], 1, "m has no champion"),
         (&["models", "list"], 0, ""),

@@ -26,7 +26,7 @@ struct Judged {
     checksums: String,
     /// Milliseconds since 1970, UTC.
     at: i64,
-    /// The version that it was held against; absent when there was none.
+    /// The version that it was held against, `NAME@VERSION`; absent when there was none.
     champion: Option<String>,
     /// Whether the champion could score these rows: it cannot when it is of another catalogue.
     compared: bool,
@@ -69,7 +69,7 @@ pub(super) fn run(context: &Context, named: &Named, against: Option<&Named>, (ta
         model: name.clone(),
         checksums: sum(&files),
         at: chrono::Utc::now().timestamp_millis(),
-        champion: champion.as_ref().map(|it| it.named.version.clone()),
+        champion: champion.as_ref().map(|it| it.named.to_string()),
         compared: others.is_some(),
         attempted_at: of.first().zip(of.last()).map(|(first, last)| [first.attempted_at, last.attempted_at]),
         bounds,
@@ -170,9 +170,10 @@ pub(super) fn objection(named: &Named, files: &Files, champion: Option<&str>, al
             Some(format!("it was rejected: {}", judged.judgement.reasons().collect::<Vec<_>>().join("; ")))
         }
         Some(judged) => {
-            let now = champion.filter(|now| all && *now != named.version && judged.champion.as_deref() != Some(*now))?;
+            let now = champion.filter(|now| all && *now != named.version)?;
+            let now = Named { name: named.name.clone(), version: now.to_owned() }.to_string();
             let then = judged.champion.as_deref().unwrap_or("none");
-            Some(format!("it was judged against version {then}, and {now} is the champion now: {judge}"))
+            (then != now).then(|| format!("it was judged against {then}, and {now} is the champion now: {judge}"))
         }
     }
 }
@@ -217,10 +218,10 @@ mod tests {
             (files(false, None), None, true, Some("rejected: ece_max: 0.2000, at most 0.1")),
             (files(false, None), None, false, Some("rejected")),
             (files(true, None), None, true, None),
-            (files(true, Some("1")), Some("1"), true, None),
-            (files(true, Some("1")), None, true, None),
-            (files(true, None), Some("1"), true, Some("against version none, and 1 is the champion now")),
-            (files(true, Some("1")), Some("3"), false, None),
+            (files(true, Some("m@1")), Some("1"), true, None),
+            (files(true, Some("m@1")), None, true, None),
+            (files(true, Some("other@1")), Some("1"), true, Some("against other@1, and m@1 is the champion now")),
+            (files(true, Some("m@1")), Some("3"), false, None),
         ];
         for (at, (files, champion, all, expected)) in cases.into_iter().enumerate() {
             let found = objection(&named, &files, champion, all);

@@ -347,6 +347,8 @@ def models_are_promoted_and_rolled_back(router):
     promote = lambda model, *words, **how: router.json("models", "promote", model, "--by", "ana", *words, **how)
     status, out, err = router.command("models", "promote", "m@1", "--to", "champion", "--execute")
     assert status == 1 and "never judged" in err and "--force" in err, (status, err)
+    status, out, err = router.command("models", "promote", "m@4", "--to", "champion", "--force", "--execute")
+    assert status == 1 and "m/4 does not exist" in err, (status, err)
     evaluate = ["evaluate", "--dataset", str(router.dir / "later"), "--model"]
     judged = router.json(*evaluate, "m@1", "--gate")
     assert judged["gate"]["blessed"] and judged["gate"]["champion"] is None and judged["auc"] > 0.6, judged
@@ -356,10 +358,10 @@ def models_are_promoted_and_rolled_back(router):
     # It was judged without a champion, and now there is one; the rules ask for more than it can have.
     router.json(*evaluate, "m@2", "--gate", "--against", "m@3")
     status, out, err = router.command("models", "promote", "m@2", "--to", "champion")
-    assert status == 1 and "judged against version 3, and 1 is the champion now" in err, (status, err)
+    assert status == 1 and "judged against m@3, and m@1 is the champion now" in err, (status, err)
     router.env["SMARTROUTER__MODELS__GATE__AUC_GAIN_MIN"] = "0.4"
     judged = router.json(*evaluate, "m@2", "--gate", status=3)
-    assert judged["gate"]["champion"] == "1" and [check["rule"] for check in judged["gate"]["checks"] if not check["holds"]] == ["auc_gain_min"], judged
+    assert judged["gate"]["champion"] == "m@1" and [check["rule"] for check in judged["gate"]["checks"] if not check["holds"]] == ["auc_gain_min"], judged
     status, out, err = router.command("models", "promote", "m@2", "--to", "canary", "--share", "0.05")
     assert status == 1 and "rejected: auc_gain_min" in err, (status, err)
     assert promote("m@3", "--to", "shadow", "--execute")["after"]["shadows"] == ["3"]

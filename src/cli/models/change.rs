@@ -36,7 +36,7 @@ pub(in crate::cli) struct Promotion {
     #[arg(long, value_name = "STAGE")]
     to: To,
     /// Of a canary: its share of the traffic, above 0 and below 1
-    #[arg(long, value_name = "SHARE", required_if_eq("to", "canary"))]
+    #[arg(long, value_name = "SHARE")]
     share: Option<f64>,
     /// Also when the gate rejected it, or never judged it; the record says so
     #[arg(long)]
@@ -87,9 +87,9 @@ pub(super) fn promote(context: &Context, promotion: &Promotion) -> Result<Verdic
     let version = model.version.clone();
     let wish = match (to, share) {
         (To::Canary, Some(share)) => Wish::Canary { version, share: *share },
-        (_, Some(_)) => bail!(WrongUse("--share is of a canary: give it with --to canary".to_owned())),
+        (To::Canary, None) | (_, Some(_)) => bail!(WrongUse("--share goes with --to canary, and only with it".to_owned())),
         (To::Champion, None) => Wish::Champion { version },
-        (To::Shadow | To::Canary, None) => Wish::Shadow { version },
+        (To::Shadow, None) => Wish::Shadow { version },
     };
     carry_out(context, said.order(&model.name, wish), (*force, said.execute))
 }
@@ -119,6 +119,9 @@ fn carry_out(context: &Context, mut order: Order, (force, execute): (bool, bool)
     let (log, codec) = (context.log()?, context.codec()?);
     let before = stages(context, log.as_ref(), &codec)?;
     let mut records = before.plan(&order)?;
+    for record in records.iter().filter(|record| record.stage != Stage::Retired) {
+        Named { name: record.id.clone(), version: record.version.clone() }.load(context)?;
+    }
     if let Some(objection) = objection(context, &order, &before)? {
         if !force {
             bail!("refused: {objection}; --force promotes it all the same");
@@ -126,9 +129,6 @@ fn carry_out(context: &Context, mut order: Order, (force, execute): (bool, bool)
         remark(format!("forced, although {objection}"));
         order.forced = true;
         records = before.plan(&order)?;
-    }
-    for record in records.iter().filter(|record| record.stage != Stage::Retired) {
-        Named { name: record.id.clone(), version: record.version.clone() }.load(context)?;
     }
     let mut after = before.clone();
     for record in &records {
