@@ -51,6 +51,8 @@
 //!   record and view give the same decision.
 //! - A record that cannot be read, is invalid, or breaks the engine goes to the dead letters of its topic with its bytes, key,
 //!   headers, place and reason, in the same transaction; its partition goes on.
+//! - Which model decides follows from the newest record of each version on `control.models`, so that a compacted log says the same; an
+//!   order that is cut off after any of its records has had its effect or none.
 //! - An alert is told until it is taken, and its offset is committed only then; what may be a repeat says so.
 //! - Money is a whole number of minor units beside its currency. No card number has a field to be in.
 //!

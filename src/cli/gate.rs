@@ -33,7 +33,6 @@ struct Judged {
     /// Times of the first and the last row, milliseconds since 1970.
     attempted_at: Option<[i64; 2]>,
     bounds: Bounds,
-    #[serde(flatten)]
     judgement: Judgement,
 }
 
@@ -215,7 +214,7 @@ mod tests {
             (never.clone(), None, true, Some("never judged")),
             (never, None, false, None),
             (of_another, None, true, Some("never judged")),
-            (files(false, None), None, true, Some("rejected: ece_max: 0.2000, and 0.1 is asked for")),
+            (files(false, None), None, true, Some("rejected: ece_max: 0.2000, at most 0.1")),
             (files(false, None), None, false, Some("rejected")),
             (files(true, None), None, true, None),
             (files(true, Some("1")), Some("1"), true, None),

@@ -59,25 +59,26 @@ pub struct Judgement {
 }
 
 impl Check {
-    fn new(rule: &str, found: Option<f64>, bound: f64, is_most: bool) -> Self {
-        let holds = found.is_some_and(|found| if is_most { found <= bound } else { found >= bound });
-        Self { rule: rule.to_owned(), slice: None, found, bound, holds }
-    }
-
     fn least(rule: &str, found: Option<f64>, bound: f64) -> Self {
-        Self::new(rule, found, bound, false)
+        Self { rule: rule.to_owned(), slice: None, found, bound, holds: found.is_some_and(|found| found >= bound) }
     }
 
     fn most(rule: &str, found: Option<f64>, bound: f64) -> Self {
-        Self::new(rule, found, bound, true)
+        Self { rule: rule.to_owned(), slice: None, found, bound, holds: found.is_some_and(|found| found <= bound) }
     }
 
-    /// In words, such as `ece_max: 0.0410, and 0.03 is allowed`.
+    /// In words, such as `ece_max: 0.0410, at most 0.03`.
     pub fn text(&self) -> String {
         let of = self.slice.as_deref().map(|slice| format!(" of {slice}")).unwrap_or_default();
-        let found = self.found.map_or_else(|| "not defined".to_owned(), |found| format!("{found:.4}"));
-        format!("{}{of}: {found}, and {} is {}", self.rule, self.bound, if self.holds { "met" } else { "asked for" })
+        let found = self.found.map_or_else(|| "not defined".to_owned(), short);
+        let side = if self.rule.ends_with("_max") { "at most" } else { "at least" };
+        format!("{}{of}: {found}, {side} {}", self.rule, self.bound)
     }
+}
+
+/// Four digits behind the point; none for counts.
+fn short(found: f64) -> String {
+    if found.fract() == 0.0 { found.to_string() } else { format!("{found:.4}") }
 }
 
 impl Judgement {
