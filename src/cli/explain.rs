@@ -72,7 +72,7 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
         let feedback = feedback.iter().filter(of_this).cloned().collect();
         every.push(Explained { decision, prediction, shadows: shadows.into_iter().cloned().collect(), feedback, effects });
     }
-    every.iter().try_for_each(|it| tell(&screen, it))?;
+    every.iter().try_for_each(|it| tell(screen, it))?;
     screen.object(&json!({ "decisions": every }))?;
     Ok(Verdict::Done)
 }

@@ -16,7 +16,9 @@ pub fn effects(model: &Model, row: &[f32], groups: &[Vec<usize>], references: &[
         for reference in references {
             let start = rows.len();
             rows.extend_from_slice(row);
-            group.iter().for_each(|column| rows[start + column] = reference[*column]);
+            for column in group {
+                rows[start + column] = reference[*column];
+            }
         }
         let said = score(&rows);
         own - said.iter().sum::<f64>() / said.len().max(1) as f64
