@@ -9,6 +9,7 @@ mod split;
 mod metrics;
 mod interval;
 mod crosses;
+mod columns;
 mod rates;
 mod linear;
 mod inputs;
