@@ -58,6 +58,7 @@ metrics! {
     Gauge PSP_STATE "smartrouter_psp_state" "State of a PSP over all its traffic: 0 up, 1 degraded, 2 recovering, 3 down.";
     Gauge PSP_APPROVAL_RATE "smartrouter_psp_approval_rate" "Approval rate of a PSP over all its traffic, by psp_id and window.";
     Gauge MODEL_IN_USE "smartrouter_model_in_use" "1 for each model that decisions are made with, or that looks on, by model and stage (champion, canary, shadow).";
+    Gauge FEATURE "smartrouter_feature" "A feature over the last 1,000 candidates at serving, by feature and figure (missing, min, p10, p50, p90, max, mean), after its transform.";
     Counter MODELS_REFUSED "smartrouter_models_refused_total" "Models that were to be used and could not be loaded.";
     Counter MODELS_LATE "smartrouter_models_late_total" "Answers of a model that came after policy.score_deadline_ms: the decision fell back.";
     Gauge PARTITIONS "smartrouter_partitions" "Partitions of this instance, by state (restoring, running, resting).";

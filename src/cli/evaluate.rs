@@ -57,11 +57,25 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     let rows: Vec<u32> = (0..table.rows.len() as u32)
         .filter(|row| !options.first_attempts || table.rows[*row as usize].attempt_number == 1)
         .collect();
+    let rows = if options.policy.is_some() { with_propensity(&table, rows) } else { rows };
     match options.policy {
         Some(policy) => tell_policy(context, options, policy, (&model, &table, &rows)),
         None => tell_model(context, options, (&model, &table, &rows)),
     }?;
     Ok(Verdict::Done)
+}
+
+/// A policy is judged by attempts of which it is known how likely they were to go where they went.
+fn with_propensity(table: &Table, rows: Vec<u32>) -> Vec<u32> {
+    let all = rows.len();
+    let known: Vec<u32> = rows.into_iter().filter(|row| table.rows[*row as usize].propensity.is_some()).collect();
+    if known.len() < all {
+        remark(format!(
+            "{} of {all} rows have no propensity, as they went elsewhere than their decision ranked first: left out",
+            all - known.len()
+        ));
+    }
+    known
 }
 
 /// What is to be known when the model has learned from some of these rows.

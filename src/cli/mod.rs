@@ -27,6 +27,7 @@ mod dataset_log;
 mod features;
 mod train;
 mod evaluate;
+mod explain;
 mod gate;
 mod compare;
 mod models;
@@ -100,6 +101,8 @@ enum Command {
     Bench(bench::Options),
     /// Router policies on the same simulated payments through scripted outages: this one, rivals, an oracle
     Arena(arena::Options),
+    /// One decision in words and numbers: rules, chances, what mattered, who was left out, what came of it
+    Explain(explain::Options),
     /// Remove the local state of this instance; it is rebuilt from the changelog topics
     Reset(reset::Options),
     /// Compare the local state with its changelog topics; the router must not be running on it
@@ -163,6 +166,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Command::Evaluate(options) => evaluate::run(&context, &options),
         Command::Compare(options) => compare::run(&context, &options),
         Command::Models(command) => models::run(&context, &command),
+        Command::Explain(options) => explain::run(&context, &options),
         Command::Features(command) => features::run(&context, &command),
         Command::Simulate(options) => simulate::run(&context, &options),
         Command::Topics(command) => topics::run(&context, command),

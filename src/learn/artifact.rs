@@ -124,6 +124,12 @@ pub fn about(files: &Files) -> Result<(Value, Value), LoadError> {
     Ok((parse(files, CARD)?, parse(files, LINEAGE)?))
 }
 
+/// Rows that the model was told when it was made, spread over the time it learned from: what payments are like.
+pub fn golden_rows(files: &Files) -> Result<Vec<Vec<f32>>, LoadError> {
+    check_sums(files)?;
+    Ok(parse::<Golden>(files, GOLDEN)?.rows)
+}
+
 fn check_sums(files: &Files) -> Result<(), LoadError> {
     let sums: BTreeMap<String, String> = parse(files, CHECKSUMS)?;
     for file in [MODEL, WEIGHTS, GOLDEN, CARD, LINEAGE] {

@@ -117,12 +117,12 @@ struct Grown {
     loss: f64,
 }
 
-/// The crosses that tell most about the outcome, best first. `rows` are in order of time.
-pub(super) fn find(table: &Table, rows: &[u32]) -> Vec<Cross> {
+/// The crosses of `usable` columns that tell most about the outcome, best first. `rows` are in order of time.
+pub(super) fn find(table: &Table, rows: &[u32], usable: &[usize]) -> Vec<Cross> {
     // Columns that cut the rows alike are one: the amount and its logarithm, say.
     let mut known: HashSet<Vec<u32>> = HashSet::new();
     let (mut coded, mut codes) = (Vec::new(), Vec::new());
-    for column in coded_columns(table, rows) {
+    for column in coded_columns(table, rows, usable) {
         let of_rows: Vec<u32> = rows.iter().map(|row| column.code(table.features(*row as usize))).collect();
         if known.insert(ranked(&of_rows)) {
             coded.push(column);
@@ -144,15 +144,12 @@ fn ranked(codes: &[u32]) -> Vec<u32> {
     codes.iter().map(&mut number).collect()
 }
 
-fn coded_columns(table: &Table, rows: &[u32]) -> Vec<Coded> {
+fn coded_columns(table: &Table, rows: &[u32], usable: &[usize]) -> Vec<Coded> {
     let mut coded = Vec::new();
-    for (column, declared) in table.columns.iter().enumerate() {
+    for column in usable.iter().copied() {
         let mut values: Vec<f32> = rows.iter().map(|row| table.features(*row as usize)[column]).collect();
         values.sort_by(f32::total_cmp);
-        if values.first() == values.last() {
-            continue;
-        }
-        match declared.kind {
+        match table.columns[column].kind {
             ColumnKind::Category { .. } => {
                 values.dedup();
                 if values.len() <= LEVELS_MOST {
@@ -309,7 +306,7 @@ mod tests {
     fn what_matters_together_is_found_and_noise_is_not() {
         let table = fixtures::table(6_000, 3);
         let rows: Vec<u32> = (0..6_000).collect();
-        let found = find(&table, &rows);
+        let found = find(&table, &rows, &[0, 1, 2, 3]);
         let columns: HashSet<Vec<usize>> =
             found.iter().map(|cross| cross.key().iter().map(|(column, _)| *column).collect()).collect();
         assert!(columns.iter().any(|it| it.contains(&0) && it.contains(&1)), "{columns:?}");

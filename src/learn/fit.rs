@@ -4,6 +4,7 @@
 //! returned has then been fitted once more in the same way on all rows, so that no data is wasted.
 
 use super::calibration::{Blend, Calibration};
+use super::columns::Choice;
 use super::measure::{Curves, Measured, Slice, measure, slices};
 use super::metrics::Scored;
 use super::policy_value::{self, Policy, PolicyValue};
@@ -39,7 +40,8 @@ pub struct Report {
     pub kind: String,
     pub split: [usize; 3],
     pub trials: Vec<Trial>,
-    /// Combinations of columns that have rates of their own, strongest first.
+    /// Columns that the first member sees, and their combinations that have rates of their own, strongest first.
+    pub columns: Vec<String>,
     pub crosses: Vec<String>,
     /// On the test rows: the model first, then its members, then the baselines.
     pub test: Vec<Measured>,
@@ -76,7 +78,7 @@ pub type Progress<'a> = &'a mut dyn FnMut(&str, usize, usize);
 /// How many steps `train` takes.
 pub fn steps(options: &Options) -> usize {
     let families = options.kind.families().len();
-    3 + families + 2 * (BLOCKS + 1) * families
+    1 + families + 2 * (BLOCKS + 1) * families
 }
 
 struct Work<'a, 'p> {
@@ -115,10 +117,8 @@ impl Work<'_, '_> {
 
     fn search(&mut self, train: &[u32], validation: &[u32]) -> Result<Vec<Trial>, FitError> {
         let (earlier, later) = train.split_at(train.len() * 2 / 3);
-        self.step("finding crosses");
-        let first = Ground::of(self.table, train.to_vec());
-        self.step("finding crosses");
-        let second = Ground::of(self.table, earlier.to_vec());
+        let first = Ground::of(train.to_vec());
+        let second = Ground::of(earlier.to_vec());
         let folds = [Fold { ground: &first, judged: validation }, Fold { ground: &second, judged: later }];
         let mut trials = Vec::new();
         for family in self.options.kind.families() {
@@ -137,7 +137,7 @@ impl Work<'_, '_> {
         let blocks: Vec<Vec<u32>> = split::blocks(&own, BLOCKS).into_iter().map(in_table).collect();
         let mut logits: Vec<Vec<f64>> = vec![Vec::new(); self.specs.len()];
         for left_out in 0..blocks.len() {
-            let ground = Ground::of(self.table, split::others(&blocks, left_out));
+            let ground = Ground::of(split::others(&blocks, left_out));
             let values = gather(self.table, &blocks[left_out]);
             for (at, member) in self.members(&ground, "cross-fitting")?.iter().enumerate() {
                 member.logits(&values, self.table.columns.len(), &mut logits[at]);
@@ -147,7 +147,7 @@ impl Work<'_, '_> {
         let blend = if logits.len() > 1 { Blend::fit(&logits, &approved) } else { Blend::even(1) };
         let blended: Vec<f64> = (0..approved.len()).map(|row| blend.logit(logits.iter().map(|of| of[row]))).collect();
         let calibration = Calibration::choose(&blended, &approved);
-        let ground = Ground::of(self.table, rows.to_vec());
+        let ground = Ground::of(rows.to_vec());
         let members = self.members(&ground, "fitting")?;
         let model = Model {
             kind: self.options.kind.name().to_owned(),
@@ -193,6 +193,7 @@ impl Work<'_, '_> {
             measured.push(measure(name, &said, &rows, seed));
         }
         let scored = Scored { probabilities: &said, approved: &approved };
+        let seen = ground.seen(table, self.specs.first().map_or(Choice::Few, |(_, spec)| spec.columns()));
         let name = |column: usize| table.columns[column].name.as_str();
         let spelt =
             |cross: &super::crosses::Cross| cross.parts.iter().map(|part| name(part.column)).collect::<Vec<_>>().join(" × ");
@@ -200,7 +201,8 @@ impl Work<'_, '_> {
             kind: model.kind.clone(),
             split: [0; 3],
             trials: Vec::new(),
-            crosses: ground.crosses.iter().map(spelt).collect(),
+            columns: seen.columns.iter().map(|column| name(*column).to_owned()).collect(),
+            crosses: seen.crosses.iter().map(spelt).collect(),
             test: measured,
             slices: slices(&said, &rows, seed),
             curves: Curves::of(scored),

@@ -9,6 +9,7 @@ mod split;
 mod metrics;
 mod interval;
 mod crosses;
+mod columns;
 mod rates;
 mod linear;
 mod inputs;
@@ -20,6 +21,7 @@ mod spec;
 mod search;
 mod measure;
 mod importance;
+mod effects;
 mod fit;
 mod artifact;
 mod validate;
@@ -28,11 +30,12 @@ mod gate;
 #[cfg(test)]
 mod fixtures;
 
-pub use artifact::{Files, LoadError, SaveError, about, load, save};
+pub use artifact::{Files, LoadError, SaveError, about, golden_rows, load, save};
 pub use build::{
     Built, FromLog, LABEL, LOGGED_LABEL, LOGGED_PROPENSITY, LeftOut, LoggedFeedback, LoggedRows, PROPENSITY, TableBuilder,
 };
 pub use calibration::{Blend, Calibration};
+pub use effects::effects;
 pub use fit::{Options, PolicyTold, Progress, Report, Trained, steps, train};
 pub use gate::{Bounds, Candidate, Check, Judgement, judge};
 pub use interval::{Estimate, Samples};

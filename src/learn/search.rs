@@ -3,12 +3,13 @@
 //! Random search with one halving: every trial is fitted on the training range and judged on the validation range; the best third is
 //! judged once more, fitted on the first two thirds of the training range and judged on the rest of it.
 
+use super::columns::Choice;
 use super::draw::Draw;
 use super::forest::ForestOptions;
 use super::metrics::{self, Scored};
 use super::net::NetOptions;
 use super::rates::sigmoid;
-use super::spec::{Choice, FitError, Ground, Spec};
+use super::spec::{FitError, Ground, Spec};
 use super::table::Table;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
@@ -81,8 +82,9 @@ impl Family {
 
     fn trial(self, trial: usize, draw: &mut Draw) -> Spec {
         let mut pick = |choices: &[f64]| if trial == 0 { choices[0] } else { choices[draw.below(choices.len())] };
+        let columns = if pick(&[1.0, 1.0, 0.0]) > 0.0 { Choice::Few } else { Choice::All };
         match self {
-            Self::Logistic => Spec::Linear { ridge: [10.0, 3.0, 5.0, 20.0, 40.0, 80.0][trial % 6] },
+            Self::Logistic => Spec::Linear { columns, ridge: [10.0, 3.0, 5.0, 20.0, 40.0, 80.0][trial % 6] },
             Self::Forest => Spec::Forest {
                 options: ForestOptions {
                     trees: pick(&[200.0, 120.0, 300.0, 450.0]) as usize,
@@ -93,7 +95,7 @@ impl Family {
                     ridge: pick(&[10.0, 1.0, 30.0, 100.0]),
                     inputs_share: pick(&[0.5, 0.3, 0.7]),
                 },
-                columns: if pick(&[1.0, 1.0, 0.0]) > 0.0 { Choice::All } else { Choice::Crossed },
+                columns,
             },
             Self::Dnn | Self::WideDeep => Spec::Net {
                 options: NetOptions {
@@ -105,7 +107,7 @@ impl Family {
                     epochs: pick(&[6.0, 3.0, 10.0]) as usize,
                     batch: 256,
                 },
-                columns: Choice::All,
+                columns,
             },
         }
     }

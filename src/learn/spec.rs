@@ -1,6 +1,7 @@
 //! Kinds of members and their hyperparameters: what can be fitted, and the fitting of one on given rows.
 
 use super::calibration::base_logit;
+use super::columns::Choice;
 use super::crosses::{self, Coded, Cross};
 use super::forest::{Forest, ForestError, ForestOptions};
 use super::inputs::Inputs;
@@ -10,6 +11,7 @@ use super::rates::RatedCross;
 use super::scorer::Member;
 use super::table::Table;
 use serde::{Deserialize, Serialize};
+use std::cell::OnceCell;
 use thiserror::Error;
 
 #[derive(Debug, Error)]
@@ -33,6 +35,7 @@ pub(super) enum Spec {
     },
     Linear {
         ridge: f64,
+        columns: Choice,
     },
     Forest {
         options: ForestOptions,
@@ -44,39 +47,35 @@ pub(super) enum Spec {
     },
 }
 
-/// Which columns a member sees besides the crosses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Choice {
-    /// Those that are part of a cross.
-    Crossed,
-    All,
-}
-
-/// Rows to fit on, with the crosses that were found on them and nowhere else.
+/// Rows to fit on, with what was found on them and nowhere else.
 pub(super) struct Ground {
     pub(super) rows: Vec<u32>,
+    few: OnceCell<Seen>,
+    all: OnceCell<Seen>,
+}
+
+/// Columns of a choice, and their crosses.
+pub(super) struct Seen {
+    pub(super) columns: Vec<usize>,
     pub(super) crosses: Vec<Cross>,
 }
 
 impl Ground {
-    pub(super) fn of(table: &Table, rows: Vec<u32>) -> Self {
-        let crosses = crosses::find(table, &rows);
-        Self { rows, crosses }
+    pub(super) fn of(rows: Vec<u32>) -> Self {
+        Self { rows, few: OnceCell::new(), all: OnceCell::new() }
     }
 
-    fn columns(&self, table: &Table, choice: Choice) -> Vec<usize> {
-        let crossed = |column: &usize| self.crosses.iter().any(|cross| cross.parts.iter().any(|part| part.column == *column));
-        let varies = |column: &usize| {
-            let mut values = self.rows.iter().map(|row| table.features(*row as usize)[*column]);
-            let first = values.next();
-            values.any(|value| Some(value) != first)
+    /// Looked for when it is first asked for: it takes a second or two.
+    pub(super) fn seen(&self, table: &Table, choice: Choice) -> &Seen {
+        let seen = match choice {
+            Choice::Few => &self.few,
+            Choice::All => &self.all,
         };
-        let all = 0..table.columns.len();
-        match choice {
-            Choice::Crossed => all.filter(crossed).collect(),
-            Choice::All => all.filter(varies).collect(),
-        }
+        seen.get_or_init(|| {
+            let columns = choice.columns(table, &self.rows);
+            let crosses = crosses::find(table, &self.rows, &columns);
+            Seen { columns, crosses }
+        })
     }
 
     fn approved(&self, table: &Table) -> Vec<bool> {
@@ -85,6 +84,14 @@ impl Ground {
 }
 
 impl Spec {
+    /// Which columns it is fitted on; few, where it names its own.
+    pub(super) fn columns(&self) -> Choice {
+        match self {
+            Self::Linear { columns, .. } | Self::Forest { columns, .. } | Self::Net { columns, .. } => *columns,
+            Self::Constant | Self::Rates { .. } => Choice::Few,
+        }
+    }
+
     pub(super) fn fit(&self, table: &Table, ground: &Ground, seeds: &[u64]) -> Result<Member, FitError> {
         Ok(match self {
             Self::Constant => Member::Constant { logit: base_logit(&ground.approved(table)) },
@@ -92,14 +99,18 @@ impl Spec {
                 let parts = columns.iter().map(|column| Coded::levels(table, &ground.rows, *column)).collect();
                 Member::Rates(RatedCross::fit(&Cross { parts }, table, &ground.rows))
             }
-            Self::Linear { ridge } => Member::Linear(Linear::fit(&ground.crosses, table, &ground.rows, *ridge)),
+            Self::Linear { ridge, columns } => {
+                Member::Linear(Linear::fit(&ground.seen(table, *columns).crosses, table, &ground.rows, *ridge))
+            }
             Self::Forest { options, columns } => {
-                let (inputs, values) = Inputs::fit(&ground.columns(table, *columns), &ground.crosses, table, &ground.rows);
+                let seen = ground.seen(table, *columns);
+                let (inputs, values) = Inputs::fit(&seen.columns, &seen.crosses, table, &ground.rows);
                 Member::Forest(Forest::fit(inputs, &values, &ground.approved(table), options, seeds)?)
             }
             Self::Net { options, columns } => {
-                let (inputs, values) = Inputs::fit(&ground.columns(table, *columns), &ground.crosses, table, &ground.rows);
-                let wide = if options.wide { ground.crosses.clone() } else { Vec::new() };
+                let seen = ground.seen(table, *columns);
+                let (inputs, values) = Inputs::fit(&seen.columns, &seen.crosses, table, &ground.rows);
+                let wide = if options.wide { seen.crosses.clone() } else { Vec::new() };
                 let data = super::net::Data { table, rows: &ground.rows, values: &values };
                 Member::Net(Net::fit(inputs, wide, &data, options, seeds)?)
             }

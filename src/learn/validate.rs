@@ -185,7 +185,7 @@ fn strength(kind: ColumnKind, values: &[f64], approved: &[bool]) -> f64 {
 }
 
 /// Population stability index over the tenths of the first.
-fn psi(before: &[f64], after: &[f64]) -> f64 {
+pub(super) fn psi(before: &[f64], after: &[f64]) -> f64 {
     let mut sorted = before.to_vec();
     sorted.sort_by(f64::total_cmp);
     let mut edges: Vec<f64> = (1..10).filter_map(|tenth| sorted.get(sorted.len() * tenth / 10).copied()).collect();

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Set once, seen by all threads.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +51,8 @@ pub struct Live {
 }
 
 const TABLE_POLL: Duration = Duration::from_millis(100);
+/// Figures of features are worked out anew this often.
+const FEATURES_TOLD: Duration = Duration::from_secs(5);
 const TURN_WAIT: Duration = Duration::from_millis(50);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -134,8 +136,13 @@ impl Live {
     }
 
     fn follow_models(&self) {
+        let mut told = Instant::now();
         while !self.stop.is_set() {
             self.shared.models.refresh();
+            if told.elapsed() > FEATURES_TOLD {
+                told = Instant::now();
+                self.shared.features.tell(self.shared.models.encoder());
+            }
             self.stop.pause(TABLE_POLL);
         }
     }

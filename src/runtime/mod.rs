@@ -22,6 +22,7 @@ pub mod global_table;
 mod shared;
 pub mod models;
 mod scoring;
+mod feature_stats;
 mod live;
 mod stepped;
 pub mod alerts;

@@ -81,7 +81,7 @@ impl ModelTable {
 
     /// A record of the topic was deleted.
     pub(super) fn retract(&self, key: &str) {
-        let Some((id, version)) = key.split_once('@') else { return };
+        let Some((id, version)) = ControlModel::parse_key(key) else { return };
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         wanted.stages.retract(id, version);
         wanted.changed = true;

@@ -45,7 +45,9 @@ impl<'a> Asked<'a> {
     fn rows(&self, failed: &[PspId], psps: &[PspId]) -> Vec<f32> {
         let supposed = (!failed.is_empty()).then(|| {
             let mut history = self.history.clone();
-            failed.iter().for_each(|psp| history.suppose_declined(psp, self.at));
+            for psp in failed {
+                history.suppose_declined(psp, self.at);
+            }
             history
         });
         let history = supposed.as_ref().unwrap_or(&self.history);
@@ -106,7 +108,7 @@ pub(super) fn decided(shared: &Shared, input: &DecideInput<'_>, begun: Instant) 
     let chances = by_model.as_ref().map(|by_model| by_model as &dyn Chances);
     let mut decided = decide(&shared.router, &DecideInput { chances, ..*input });
     let score = by_model.map_or(Duration::ZERO, |by_model| by_model.spent.get());
-    let decide = (begun.elapsed() - gather).saturating_sub(score);
+    let decide = begun.elapsed().saturating_sub(gather + score);
     let latency = &mut decided.decision.latency_us;
     (latency.gather, latency.score, latency.decide) = (micros(gather), micros(score), micros(decide));
     for (step, spent) in [("gather", gather), ("score", score), ("decide", decide)] {
@@ -114,6 +116,7 @@ pub(super) fn decided(shared: &Shared, input: &DecideInput<'_>, begun: Instant) 
     }
     decided.prediction.latency_us = micros(gather + score + decide);
     let rows = keep_features(&asked, &mut decided);
+    shared.features.saw(&rows, asked.encoder.width());
     let shadows = shadows(&serving, &decided.prediction, &rows);
     (decided, shadows)
 }

@@ -1,6 +1,7 @@
 //! What all tasks of a process read: settings, the compiled policy, the codec, names of topics, the store, the global table.
 
 use super::clock::Clock;
+use super::feature_stats::FeatureStats;
 use super::global_table::GlobalTable;
 use super::models::ModelTable;
 use crate::engine::codes::CodeTable;
@@ -25,6 +26,7 @@ pub struct Shared {
     pub store: StateStore,
     pub global: Arc<GlobalTable>,
     pub models: Arc<ModelTable>,
+    pub features: FeatureStats,
     /// Whether results are told on `athia.feedback`.
     pub feedback: bool,
 }
@@ -40,7 +42,8 @@ impl Shared {
     ) -> Result<Self, CatalogueError> {
         let (global, models) = (Arc::new(GlobalTable::default()), Arc::new(ModelTable::new(None)?));
         let (codes, router) = (CodeTable::new(&settings.error_codes), Router::new(&settings));
-        Ok(Self { clock, codes, router, settings, codec, topics: Names::new(names), store, global, models, feedback: true })
+        let (topics, features) = (Names::new(names), FeatureStats::default());
+        Ok(Self { clock, codes, router, settings, codec, topics, store, global, models, features, feedback: true })
     }
 
     /// Models are looked for in this directory.

@@ -4,6 +4,7 @@
 
 mod damage;
 mod hostile;
+mod models;
 mod versions;
 mod world;
 

@@ -55,6 +55,10 @@ impl World {
         Engine::open(self.log.clone(), self.shared(overrides), limits()).unwrap()
     }
 
+    pub(crate) fn models_dir(&self) -> PathBuf {
+        self.dir.path().join("models")
+    }
+
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.dir.path().join("state")
     }
@@ -65,7 +69,8 @@ impl World {
         let overrides = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let settings = Config::load(&LoadOptions { file, overrides, ..LoadOptions::default() }).unwrap().config.settings;
         let store = StateStore::open(&self.state_dir()).unwrap();
-        Arc::new(Shared::new(Clock::Event, settings, self.codec.clone(), TopicNames::new(PREFIX), store).unwrap())
+        let shared = Shared::new(Clock::Event, settings, self.codec.clone(), TopicNames::new(PREFIX), store).unwrap();
+        Arc::new(shared.with_models(self.models_dir()).unwrap())
     }
 
     pub(crate) fn append(&self, topic: &str, key: &str, value: Option<Bytes>) {

@@ -4,19 +4,21 @@
 
 use super::super::context::{self, Context, Talk};
 use super::super::globals::Globals;
-use super::super::reset;
 use super::super::scan::{first_from, partitions_of};
+use super::super::{models, reset};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use smartrouter::domain::EpochMs;
+use smartrouter::domain::control::{Order, Wish};
 use smartrouter::io::log::EventLog;
 use smartrouter::io::topics;
+use smartrouter::runtime::models::PROCESSOR_SELECTOR;
 use std::path::{Path, PathBuf};
 
 /// What a demo without `-c` runs with.
 const EXAMPLE: &str = include_str!("../../../deploy/volaris.toml");
 /// Below file, environment and flags.
-const RUNTIME: &str = "\n[runtime]\nlog = \"embedded\"\nstate_dir = \"state/demo\"\n";
+const RUNTIME: &str = "\n[runtime]\nlog = \"embedded\"\nstate_dir = \"state/demo\"\n\n[policy]\nranking = \"model\"\n";
 const CARD: &str = "demo.json";
 
 /// What an earlier demo began with, so that `--resume` goes on with the same.
@@ -57,6 +59,23 @@ pub(super) fn resume(state_dir: &Path) -> Result<Card> {
         text => text.with_context(|| format!("{} cannot be read", path.display()))?,
     };
     serde_json::from_str(&text).with_context(|| format!("{} is damaged: run the demo without --resume", path.display()))
+}
+
+/// The model that decides: who is champion already, else the newest version that is on disk, which becomes it.
+pub(super) fn crown(context: &Context, log: &dyn EventLog, at: EpochMs) -> Result<Option<String>> {
+    let codec = context.codec()?;
+    let stages = models::stages(context, log, &codec)?;
+    if let Some(version) = stages.champion(PROCESSOR_SELECTOR) {
+        return Ok(Some(format!("{PROCESSOR_SELECTOR}@{version}")));
+    }
+    let known = smartrouter::io::models::all(&context.config().runtime.models_dir)?;
+    let versions = known.into_iter().filter(|(name, _)| name == PROCESSOR_SELECTOR).map(|(_, version)| version);
+    let Some(version) = versions.max_by_key(|version| version.parse::<u32>().unwrap_or(0)) else { return Ok(None) };
+    let reason = Some("the newest version on disk".to_owned());
+    let wish = Wish::Champion { version: version.clone() };
+    let order = Order { name: PROCESSOR_SELECTOR.to_owned(), wish, at, by: Some("demo".to_owned()), reason, forced: false };
+    models::append(context, log, &codec, &stages.plan(&order)?)?;
+    Ok(Some(format!("{PROCESSOR_SELECTOR}@{version}")))
 }
 
 /// Event time of the newest input record; none in an empty log.

@@ -20,6 +20,7 @@ use clap::Args;
 use home::Card;
 use smartrouter::domain::psp::{HealthState, PspOutage, SegmentKind};
 use smartrouter::domain::{EpochMs, PspId};
+use smartrouter::engine::settings::Ranking;
 use smartrouter::io::log::EventLog;
 use smartrouter::io::topics;
 use smartrouter::runtime::{Clock, Engine};
@@ -91,8 +92,12 @@ pub(super) fn run(globals: &Globals, options: &Options) -> Result<Verdict> {
         if options.scenario == "demo" { scenario.paced((options.hours / SCRIPT_HOURS).min(1.0)) } else { scenario };
     let end_at = settings.start_at + (options.hours * HOUR_MS) as i64;
     settings.arrivals_until = Some(end_at);
+    let model = home::crown(&context, &*log, settings.start_at)?;
     let mut demo = Demo::open(&context, log, settings, end_at)?;
     context.screen().say(demo.opening(card))?;
+    if let (Ranking::Model, Some(model)) = (context.config().settings.policy.ranking, model) {
+        context.screen().say(format!("PSPs are ranked by {model}, a model that learned from other simulated days"))?;
+    }
     demo.play(&stop)?;
     demo.finish(globals, card.seed)?;
     Ok(Verdict::Done)

@@ -131,6 +131,8 @@ impl Summary {
         };
         lines.push(row("payments", &truth.payments));
         lines.push(row("first attempts", &truth.first_attempts));
+        let ahead = (truth.payments.rate() - truth.payments.rate_static()) * 100.0;
+        lines.push(format!("\n{ahead:+.1} points of approved payments against the static rules"));
         if !self.failovers.is_empty() {
             lines.push("\nOutages".to_owned());
             lines.extend(self.failovers.iter().map(FailoverRow::line));

@@ -178,7 +178,7 @@ fn plan(records: &[ControlModel], (before, after): (&Stages, &Stages), name: &st
     lines
 }
 
-fn append(context: &Context, log: &dyn EventLog, codec: &Codec, records: &[ControlModel]) -> Result<()> {
+pub(in crate::cli) fn append(context: &Context, log: &dyn EventLog, codec: &Codec, records: &[ControlModel]) -> Result<()> {
     let output = |record: &ControlModel| {
         let mut value = Vec::new();
         codec.encode(record, &mut value).context("the order cannot be written")?;

@@ -7,6 +7,8 @@ mod change;
 mod diff;
 mod show;
 
+pub(super) use change::append;
+
 use super::Verdict;
 use super::context::Context;
 use super::gate;

@@ -67,9 +67,10 @@ impl<'a> RequestFacts<'a> {
         let previous = chain.and_then(Chain::last).map_or(0, |last| last.psp);
         let tries = Tries::of(chain);
         let attempt_number = attempt_number.max(i32::try_from(tries.all).unwrap_or(i32::MAX - 1) + 1);
-        let traits = Traits::of(payment, at, attempt_number, previous);
         let profile = |subject: Subject, hash: u64| if hash == 0 { None } else { history.profile(Key::new(subject, hash)) };
-        let merchant = traits.get(Property::Merchant);
+        let merchant = hash_or_absent(Some(&payment.merchant_id));
+        let of_merchant = profile(Subject::Merchant, merchant);
+        let traits = Traits::of(payment, at, attempt_number, previous, of_merchant.and_then(Profile::usual_amount));
         let pace = history.pace(Key::new(Subject::Merchant, merchant)).map_or((0, 0), |pace| pace.read(at));
         Self {
             payment,
@@ -83,7 +84,7 @@ impl<'a> RequestFacts<'a> {
             token: profile(Subject::Token, traits.get(Property::Token)),
             lookalike: profile(Subject::Lookalike, key::lookalike_of(payment)),
             order: profile(Subject::Order, hash_or_absent(Some(&payment.order_id))),
-            merchant: profile(Subject::Merchant, merchant),
+            merchant: of_merchant,
             alone: Property::ALONE.map(|property| {
                 let hash = traits.get(property);
                 if hash == 0 { None } else { history.outcomes(Key::new(Subject::Property(property), hash)) }

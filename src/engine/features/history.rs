@@ -161,11 +161,13 @@ impl History {
         let psp = hash_of(attempt.psp_id.as_str());
         let chain_key = Key::new(Subject::Payment, hash_of(&payment.payment_id));
         let previous = self.chains.get(chain_key).and_then(Chain::last).map_or(0, |last| last.psp);
+        let merchant = Key::new(Subject::Merchant, hash_or_absent(Some(&payment.merchant_id)));
+        let usual_amount = self.profiles.get(merchant).and_then(Profile::usual_amount);
         let tried = Try {
             attempt: hash_of(&attempt.attempt_id),
             psp,
             at,
-            traits: Traits::of(payment, at, attempt.attempt_number, previous),
+            traits: Traits::of(payment, at, attempt.attempt_number, previous, usual_amount),
             profiles: profiles_of(payment),
             came: None,
             code: 0,
@@ -177,7 +179,7 @@ impl History {
                 profile.saw_attempt(at, psp, amount_log);
             }
         }
-        for pace_key in [Key::new(Subject::Psp, psp), Key::new(Subject::Merchant, tried.traits.get(Property::Merchant))] {
+        for pace_key in [Key::new(Subject::Psp, psp), merchant] {
             if let Some(pace) = self.paces.entry(pace_key, at, most) {
                 pace.add(at);
             }

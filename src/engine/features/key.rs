@@ -31,10 +31,16 @@ pub enum Property {
     Token,
     /// Who initiates, and what the message carries.
     Message,
+    /// Brand, 3-D Secure, and whether it is the first attempt.
+    BrandThreeDsFirst,
+    /// These and the size of the amount.
+    BrandThreeDsFirstSize,
+    /// The size of the amount, and the eighth of the day.
+    SizeDayPart,
 }
 
 impl Property {
-    pub const EVERY: [Self; 14] = [
+    pub const EVERY: [Self; 17] = [
         Self::Any,
         Self::Merchant,
         Self::Bin,
@@ -49,6 +55,9 @@ impl Property {
         Self::Customer,
         Self::Token,
         Self::Message,
+        Self::BrandThreeDsFirst,
+        Self::BrandThreeDsFirstSize,
+        Self::SizeDayPart,
     ];
     /// Those whose outcomes are counted over all PSPs too.
     pub const ALONE: [Self; 4] = [Self::Merchant, Self::Bin, Self::Country, Self::BrandThreeDs];
@@ -119,7 +128,8 @@ impl Traits {
         self.0[property as usize]
     }
 
-    pub fn of(payment: &Payment, at: EpochMs, attempt_number: i32, previous_psp: u64) -> Self {
+    /// `usual_amount`: the merchant's, in major units, as of just before the attempt.
+    pub fn of(payment: &Payment, at: EpochMs, attempt_number: i32, previous_psp: u64, usual_amount: Option<f64>) -> Self {
         let number = |value: i64| mixed(value as u64 ^ NUMBERS);
         let mut all = [0; Property::EVERY.len()];
         let mut set = |property: Property, hash: u64| all[property as usize] = hash;
@@ -141,6 +151,11 @@ impl Traits {
         set(Property::Customer, hash_or_absent(payment.customer_id.as_deref()));
         set(Property::Token, hash_or_absent(card.token.as_deref()));
         set(Property::Message, message_of(payment));
+        let first = joined(brand_three_ds, number((attempt_number <= 1).into()));
+        let size = number(size_of(payment, usual_amount));
+        set(Property::BrandThreeDsFirst, first);
+        set(Property::BrandThreeDsFirstSize, joined(first, size));
+        set(Property::SizeDayPart, joined(size, number(at.div_euclid(DAY_PART_MS).rem_euclid(8))));
         Self(all)
     }
 }
@@ -148,6 +163,7 @@ impl Traits {
 /// Sets numbers apart from each other: small ones differ in few bits.
 const NUMBERS: u64 = 0x9e37_79b9_7f4a_7c15;
 pub(super) const HOUR_MS: i64 = 3_600_000;
+const DAY_PART_MS: i64 = 3 * HOUR_MS;
 /// Later attempts are counted with this one.
 pub(super) const ATTEMPTS_APART: i32 = 5;
 
@@ -198,4 +214,13 @@ pub(super) const AMOUNT_BANDS: [f64; 22] = [
 pub(super) fn amount_band(payment: &Payment) -> u32 {
     let amount = major_amount(payment);
     AMOUNT_BANDS.partition_point(|end| *end <= amount) as u32
+}
+
+/// Ends of sizes, in parts of the merchant's usual amount: a threshold in money would be another one in each currency.
+const SIZES: [f64; 3] = [0.5, 1.0, 1.5];
+
+/// From 1; 0 as long as nothing is usual.
+fn size_of(payment: &Payment, usual_amount: Option<f64>) -> i64 {
+    let size = |usual: f64| SIZES.partition_point(|end| end * usual < major_amount(payment)) as i64 + 1;
+    usual_amount.filter(|usual| *usual > 0.0).map_or(0, size)
 }

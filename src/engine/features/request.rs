@@ -8,7 +8,6 @@ use crate::domain::payment::{Airline, CardType, Customer, Initiator, Installment
 
 pub(super) type RequestFeature = for<'a> fn(&RequestFacts<'a>) -> Value<'a>;
 
-const MINUTE_MS: i64 = 60_000;
 const DAY_MS: f64 = 86_400_000.0;
 
 pub(super) const CARD: &[(&str, RequestFeature)] = &[
@@ -39,8 +38,10 @@ pub(super) const TRANSACTION: &[(&str, RequestFeature)] = &[
     ("amount", |it| Value::Number(key::major_amount(it.payment))),
     ("amount_log", |it| Value::Number(key::major_amount(it.payment))),
     ("amount_band", |it| Value::Code(key::amount_band(it.payment) + 1)),
-    ("amount_last_two_digits", |it| Value::Code((whole(it) % 100) as u32 + 1)),
-    ("amount_is_round", |it| Value::Flag(it.payment.amount_minor > 0 && whole(it).is_multiple_of(50))),
+    ("amount_is_round", |it| {
+        let whole = key::major_amount(it.payment).max(0.0) as u64;
+        Value::Flag(it.payment.amount_minor > 0 && whole.is_multiple_of(50))
+    }),
     ("installments_count", |it| {
         Value::number(it.payment.installments.as_ref().map(|installments| f64::from(installments.count)))
     }),
@@ -56,11 +57,6 @@ pub(super) const TRANSACTION: &[(&str, RequestFeature)] = &[
     ("traffic_second", |it| Value::count(it.pace.0)),
     ("traffic_minute", |it| Value::count(it.pace.1)),
 ];
-
-/// Whole major units.
-fn whole(it: &RequestFacts<'_>) -> u64 {
-    key::major_amount(it.payment).max(0.0) as u64
-}
 
 /// How many times the usual amount, as a logarithm.
 fn against_usual(it: &RequestFacts<'_>, profile: &Profile) -> Option<f64> {
@@ -206,8 +202,6 @@ pub(super) const TIME: &[(&str, RequestFeature)] = &[
     ("weekday", |it| Value::Phase(weekday(it.at))),
     ("day_of_week", |it| Value::Code(weekday(it.at) as u32 + 1)),
     ("day_of_month", |it| Value::number(date(it).map(|date| f64::from(chrono::Datelike::day(&date))))),
-    ("minute", |it| Value::Phase(it.at.rem_euclid(HOUR_MS) as f64 / MINUTE_MS as f64)),
-    ("second", |it| Value::Phase(it.at.rem_euclid(MINUTE_MS) as f64 / 1_000.0)),
 ];
 
 /// Hours since midnight UTC.

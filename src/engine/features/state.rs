@@ -185,6 +185,11 @@ impl Profile {
         self.amounts_log += amount_log;
     }
 
+    /// The mean of the amounts on the scale of their logarithms, in major units.
+    pub(super) fn usual_amount(&self) -> Option<f64> {
+        (self.attempts > 0).then(|| (self.amounts_log / f64::from(self.attempts)).exp_m1())
+    }
+
     pub(super) fn saw_result(&mut self, at: EpochMs, psp: u64, approved: bool) {
         self.results = self.results.saturating_add(1);
         if approved {

@@ -153,7 +153,6 @@ fn what_is_told_is_encoded() {
         ("amount", 89.0),
         ("amount_log", 90.0_f32.ln()),
         ("amount_band", 7.0),
-        ("amount_last_two_digits", 90.0),
         ("amount_is_round", 0.0),
         ("passengers", 2.0),
         ("passengers_missing", 0.0),
@@ -234,6 +233,38 @@ fn history_counts_attempts_when_sent_and_results_when_told() {
         ("lookalike_failures_in_a_row", 0.0),
         ("psp_seconds_since_approval", 31.0_f32.ln()),
     ]);
+}
+
+#[test]
+fn sizes_are_those_of_the_merchant_and_first_attempts_are_apart() {
+    let mut history = history();
+    let of = |amount_minor: i64, number: usize| {
+        let mut payment = bare();
+        payment.payment_id = format!("p{number}");
+        payment.amount_minor = amount_minor;
+        payment
+    };
+    // 100 is usual. Twice that is declined at night, and approved by day; a first attempt never is for less.
+    for number in 0..400 {
+        let (amount, at) = ([5_000, 20_000][number % 2], START + (number as i64 / 2 % 2) * 12 * 3_600_000);
+        let payment = of(amount, number);
+        let id = number.to_string();
+        history.attempt(&attempt(&id, at, "alpha", payment.clone()));
+        let verdict = if amount > 10_000 && at > START { Verdict::Approved } else { Verdict::SoftDecline };
+        history.result(&AttemptResult { payment_id: &payment.payment_id, ..result(&id, at, verdict) });
+    }
+    // The last payment's own attempts make its next one a later one.
+    let rate =
+        |amount, number, hour: i64, name| Row::of(&of(amount, number), START + hour * 3_600_000, "alpha", &history).get(name);
+    let (by_size, by_day) = ("brand_three_ds_first_size_psp_rate", "size_day_part_psp_rate");
+    assert!(rate(18_000, 999, 14, by_day) > 0.8 && rate(18_000, 999, 26, by_day) < 0.2);
+    assert!(rate(4_000, 999, 14, by_day) < 0.2, "less than usual");
+    assert!(rate(18_000, 999, 3, by_day) > 0.2, "nothing was seen in the morning");
+    assert!(rate(18_000, 999, 14, by_size) > 0.4 && rate(4_900, 999, 14, by_size) < 0.1);
+    let apart = "brand_three_ds_first_psp_rate";
+    let later = Row::of(&of(5_000, 0), START + 12 * 3_600_000, "alpha", &history);
+    assert!(later.get(apart) == later.get("brand_three_ds_psp_rate"), "no later attempt was seen");
+    assert!(rate(5_000, 999, 12, apart) < later.get(apart), "which leans on what it is part of");
 }
 
 #[test]
