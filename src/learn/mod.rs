@@ -33,7 +33,7 @@ pub use build::{Built, LABEL, PROPENSITY, TableBuilder};
 pub use calibration::{Blend, Calibration};
 pub use fit::{Options, PolicyTold, Progress, Report, Trained, steps, train};
 pub use interval::{Estimate, Samples};
-pub use measure::{Curves, Measured, Slice, measure, slices};
+pub use measure::{Curves, Gain, Measured, Miss, Slice, Versus, measure, slices};
 pub use metrics::{ECE_BINS, Metrics, Point, ReliabilityBin, Scored, auc, brier, curve, ece, log_loss, reliability};
 pub use policy_value::{Logged, Policy, PolicyError, PolicyValue, dr, ips, snips, value as policy_value};
 pub use scorer::{ColumnName, Model, Scorer};

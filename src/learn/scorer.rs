@@ -89,6 +89,18 @@ impl Model {
         (0..count).map(|row| self.blend.logit(said.iter().map(|of| of[row]))).collect()
     }
 
+    /// The same port over one member alone.
+    pub(super) fn of_one(&self, member: Member) -> Self {
+        Self {
+            kind: self.kind.clone(),
+            catalogue: self.catalogue.clone(),
+            columns: self.columns.clone(),
+            members: vec![member],
+            blend: Blend::even(1),
+            calibration: Calibration::None,
+        }
+    }
+
     /// What each member says by itself, with its weight: for the card.
     pub fn members(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
         let name = |member: &Member| match member {
