@@ -5,8 +5,10 @@
 
 use super::calibration::{Blend, Calibration};
 use super::columns::Choice;
+use super::inputs::Inputs;
 use super::measure::{Curves, Gain, Measured, Miss, Slice, Versus, gains, measure, misses, slices, versus};
 use super::metrics::Scored;
+use super::net::{Data, Net, NetOptions};
 use super::policy_value::{self, Policy, PolicyValue};
 use super::rates::sigmoid;
 use super::scorer::{Member, Model, Scorer};
@@ -249,6 +251,23 @@ impl Work<'_, '_> {
         }
         told
     }
+}
+
+/// A net of the design's size over all columns as they are, with no search, blend or calibration: to be measured, not to decide.
+pub fn bare_net(table: &Table, epochs: usize) -> Result<Model, FitError> {
+    let rows: Vec<u32> = (0..table.rows.len() as u32).collect();
+    let inputs = Inputs { numbers: (0..table.columns.len()).collect(), ..Inputs::default() };
+    let layers = vec![256, 128, 64];
+    let options = NetOptions { layers, wide: false, rate: 0.001, decay: 0.1, dropout: 0.0, epochs, batch: 1_024 };
+    let net = Net::fit(inputs, Vec::new(), &Data { table, rows: &rows, values: &table.values }, &options, &[1])?;
+    Ok(Model {
+        kind: "dnn".to_owned(),
+        catalogue: table.catalogue.clone(),
+        columns: table.columns.iter().map(Into::into).collect(),
+        members: vec![Member::Net(net)],
+        blend: Blend::even(1),
+        calibration: Calibration::None,
+    })
 }
 
 /// What any model has to beat: no features, the PSP, and the PSP with card brand and 3-D Secure.

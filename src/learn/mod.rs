@@ -31,7 +31,7 @@ mod fixtures;
 pub use artifact::{Files, LoadError, SaveError, about, load, save};
 pub use build::{Built, LABEL, PROPENSITY, TableBuilder};
 pub use calibration::{Blend, Calibration};
-pub use fit::{Options, PolicyTold, Progress, Report, Trained, steps, train};
+pub use fit::{Options, PolicyTold, Progress, Report, Trained, bare_net, steps, train};
 pub use interval::{Estimate, Samples};
 pub use measure::{Curves, Gain, Measured, Miss, Slice, Versus, measure, slices};
 pub use metrics::{ECE_BINS, Metrics, Point, ReliabilityBin, Scored, auc, brier, curve, ece, log_loss, reliability};
