@@ -21,6 +21,7 @@ use smartrouter::engine::segments::segments_of;
 use smartrouter::engine::settings::Settings;
 use smartrouter::engine::window::{Added, SegmentWindows, TILE_MS};
 use smartrouter::io::codec::{Codec, Wire};
+use smartrouter::learn::{Column, ColumnKind, Row, Table};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -371,4 +372,33 @@ impl Encoding {
 
 fn attempt_time() -> EpochMs {
     1_795_526_800_646
+}
+
+/// 140 numbers a row, of which the first decides.
+pub(crate) fn net_table(rows: usize) -> Table {
+    let column = |place: usize| Column { name: format!("x{place}"), kind: ColumnKind::Number, of_candidate: false };
+    let mut table = Table { columns: (0..140).map(column).collect(), ..Table::default() };
+    let mut word = 1_u64;
+    for index in 0..rows {
+        let from = table.values.len();
+        for _ in 0..140 {
+            word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            table.values.push((word >> 40) as f32 / 8_388_608.0 - 1.0);
+        }
+        table.rows.push(Row {
+            attempt_id: index.to_string(),
+            payment_id: index.to_string(),
+            attempt_number: 1,
+            attempted_at: START + index as i64,
+            psp_id: PspId::new("mit"),
+            approved: table.values[from] > 0.5,
+            amount_minor: 1_000,
+            currency: "MXN".to_owned(),
+            brand: "VISA".to_owned(),
+            issuer_country: "MX".to_owned(),
+            propensity: None,
+            fee_minor: [0, 0],
+        });
+    }
+    table
 }

@@ -2,7 +2,7 @@
 
 use super::svg::{line, svg, text};
 use serde_json::Value;
-use smartrouter::learn::{Estimate, Measured, Point, PolicyTold, Report, Validation};
+use smartrouter::learn::{Estimate, Gain, Measured, Miss, Point, PolicyTold, Report, Validation, Versus};
 
 const STYLE: &str = include_str!("arena/report.css");
 const SIDE: f64 = 300.0;
@@ -35,7 +35,7 @@ pub(super) fn page(title: &str, report: &Report, validation: &Validation, card: 
 <title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>
 <p>Rows by time: {} to learn from, {} to choose by, {} to measure on. All figures here are of the last, by a model that had not seen them;
 brackets are 95 % bootstrap intervals over whole payments. ECE is over 15 bins of equally many rows. Calibration: {}.</p>
-<h2>Side by side</h2>{}<div class="plots">{plots}</div><h2>Slices</h2>{}<h2>Policies that follow it</h2>{}<h2>What matters</h2>{}{}{}<h2>Findings in the data</h2>{}
+<h2>Side by side</h2>{}<h2>Ahead of the others by</h2>{}<div class="plots">{plots}</div><h2>Gains, likeliest tenth first</h2>{}<h2>Slices</h2>{}<h2>Policies that follow it</h2>{}<h2>What matters</h2>{}{}{}{}<h2>Surest of, and wrong</h2>{}<h2>Findings in the data</h2>{}
 <h2>Card</h2><pre>{}</pre></body></html>
 "#,
         report.split[0],
@@ -43,11 +43,15 @@ brackets are 95 % bootstrap intervals over whole payments. ECE is over 15 bins o
         report.split[2],
         escaped(&report.calibration),
         table("model", &test),
+        ahead(&report.versus),
+        gains(&report.gains),
         table("slice", &slices),
         policies(report),
         list(report.importance.iter().map(|(column, rise)| format!("{column}: log loss + {rise:.5} when shuffled"))),
         list(report.crosses.iter().map(|cross| format!("rate of its own: {cross}"))),
+        list(report.columns.iter().map(|column| format!("seen: {column}"))),
         list(report.members.iter().map(|(name, weight)| format!("weight of {name} in the blend: {weight:.3}"))),
+        misses(&report.misses),
         list(validation.findings.iter().map(|it| format!("{} {}: {}", it.check, it.column.as_deref().unwrap_or(""), it.reason))),
         escaped(&serde_json::to_string_pretty(&card["latency_us"]).unwrap_or_default()),
     )
@@ -69,17 +73,52 @@ fn table(head: &str, rows: &[(String, &Measured)]) -> String {
     format!("<table><tr><th>{head}</th>{heads}</tr>{rows}</table>")
 }
 
+/// A table of text and figures: heads, and rows of cells of which the first is a name.
+fn plain(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let heads = joined(heads.iter().map(|head| format!("<th>{head}</th>")));
+    let row = |cells: Vec<String>| {
+        let cells = joined(cells.iter().map(|cell| format!(r#"<td class="n">{}</td>"#, escaped(cell))));
+        format!("<tr>{cells}</tr>")
+    };
+    format!("<table><tr>{heads}</tr>{}</table>", joined(rows.map(row)))
+}
+
+fn ahead(versus: &[Versus]) -> String {
+    let row = |it: &Versus| vec![it.name.clone(), figure(it.auc_more), figure(it.log_loss_less)];
+    plain(&["of", "AUC more", "log loss less"], versus.iter().map(row))
+}
+
+fn gains(gains: &[Gain]) -> String {
+    let row = |it: &Gain| {
+        let figures = [it.probability, it.share, it.lift, it.recall].map(|figure| format!("{figure:.3}"));
+        std::iter::once(it.rows.to_string()).chain(figures).collect()
+    };
+    plain(&["rows", "said", "approved", "times the usual share", "approvals so far"], gains.iter().map(row))
+}
+
+fn misses(misses: &[Miss]) -> String {
+    let row = |it: &Miss| {
+        let amount = format!("{} {}", it.amount_minor, it.currency);
+        let (attempt, psp, said) = (it.attempt_number.to_string(), it.psp_id.clone(), format!("{:.3}", it.probability));
+        let came = if it.approved { "approved" } else { "not approved" };
+        vec![it.attempt_id.clone(), psp, it.brand.clone(), it.issuer_country.clone(), attempt, amount, said, came.to_owned()]
+    };
+    let heads = ["attempt", "PSP", "brand", "issuer", "number", "minor units", "said", "came"];
+    plain(&heads, misses.iter().map(row))
+}
+
 /// Off-policy values on the test rows.
 fn policies(report: &Report) -> String {
     let row = |it: &PolicyTold| {
         let value = it.success_value_minor.map(|value| format!(" at {value}")).unwrap_or_default();
         let attempts = if it.first_attempts { ", first attempts" } else { "" };
-        let figures = [it.value.ips, it.value.snips, it.value.dr, it.value.logged, it.value.cost_per_attempt_minor];
+        let figures =
+            [it.value.ips, it.value.snips, it.value.dr, it.value.logged, it.value.lift, it.value.cost_per_attempt_minor];
         let cells = joined(figures.iter().map(|it| format!(r#"<td class="n">{}</td>"#, figure(*it))));
         format!(r#"<tr><th>{}{value}{attempts}</th><td class="n">{}</td>{cells}</tr>"#, it.policy, it.value.rows)
     };
     let rows: String = report.policies.iter().map(row).collect();
-    let heads = ["rows", "IPS", "SNIPS", "DR", "as it went", "fee of an attempt"];
+    let heads = ["rows", "IPS", "SNIPS", "DR", "as it went", "lift", "fee of an attempt"];
     let heads = joined(heads.iter().map(|it| format!(r#"<th class="n">{it}</th>"#)));
     format!("<table><tr><th>policy</th>{heads}</tr>{rows}</table>")
 }

@@ -12,6 +12,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use smartrouter::domain::utc_text;
+use smartrouter::engine::features::{Catalogue, Encoder};
 use smartrouter::io::dataset::{self, Manifest};
 use smartrouter::io::models;
 use smartrouter::learn::{self, Kind, Model, Scorer, Shares, Table, Trained, Validation};
@@ -45,7 +46,7 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
-    let (table, manifest) = dataset::read(&options.dataset)?;
+    let (mut table, manifest) = dataset::read(&options.dataset)?;
     let shares = Shares::default();
     let validation = learn::validate(&table, &learn::split(&table.rows, shares), learn::Limits::default());
     for finding in &validation.findings {
@@ -57,6 +58,7 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     if validation.refusals().next().is_some() {
         bail!("the dataset is refused for the reasons above; nothing was trained");
     }
+    forget_what_is_not_for(&options.model, &mut table)?;
     let learning = learn::Options {
         kind: options.kind,
         seed: options.seed,
@@ -80,6 +82,20 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     let path = models::write(directory, &options.model, version, &files)?;
     tell(context, options, &trained, version, &path)?;
     Ok(Verdict::Done)
+}
+
+/// Columns of features that the catalogue forbids to models of this name are emptied before anything is learned.
+fn forget_what_is_not_for(model: &str, table: &mut Table) -> Result<()> {
+    let encoder = Encoder::new(Catalogue::shipped()?);
+    let features = &encoder.catalogue().features;
+    let forbidden = encoder.columns().iter().filter(|column| features[column.feature].not_in.iter().any(|it| it == model));
+    for column in forbidden {
+        if let Some(place) = table.columns.iter().position(|it| it.name == column.name) {
+            table.blank(place);
+            remark(format!("column {} is not used: the catalogue forbids it to {model}", column.name));
+        }
+    }
+    Ok(())
 }
 
 fn plan(context: &Context, options: &Options, table: &Table, learning: &learn::Options, version: u32) -> Result<Verdict> {

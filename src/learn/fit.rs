@@ -5,8 +5,10 @@
 
 use super::calibration::{Blend, Calibration};
 use super::columns::Choice;
-use super::measure::{Curves, Measured, Slice, measure, slices};
+use super::inputs::Inputs;
+use super::measure::{Curves, Gain, Measured, Miss, Slice, Versus, gains, measure, misses, slices, versus};
 use super::metrics::Scored;
+use super::net::{Data, Net, NetOptions};
 use super::policy_value::{self, Policy, PolicyValue};
 use super::rates::sigmoid;
 use super::scorer::{Member, Model, Scorer};
@@ -47,6 +49,10 @@ pub struct Report {
     pub test: Vec<Measured>,
     pub slices: Vec<Slice>,
     pub curves: Curves,
+    /// By how much the model is better than its members and the baselines.
+    pub versus: Vec<Versus>,
+    pub gains: Vec<Gain>,
+    pub misses: Vec<Miss>,
     /// What the log loss on the test rows rises by when a column is shuffled, most first.
     pub importance: Vec<(String, f64)>,
     /// What policies that follow the model would have earned on the test rows: all attempts, and first ones only. Empty when the table
@@ -59,7 +65,7 @@ pub struct Report {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PolicyTold {
-    /// `approval` or `expected_value`.
+    /// `approval` or `expected_value`; by another than the model, where that is named.
     pub policy: String,
     pub success_value_minor: Option<i64>,
     pub first_attempts: bool,
@@ -186,11 +192,13 @@ impl Work<'_, '_> {
         for (name, spec) in baselines(table) {
             others.push((name, spec.fit(table, ground, &[])?));
         }
+        let mut ahead = Vec::new();
         for (name, member) in &others {
             let mut logits = Vec::new();
             member.logits(&values, table.columns.len(), &mut logits);
-            let said: Vec<f64> = logits.into_iter().map(sigmoid).collect();
-            measured.push(measure(name, &said, &rows, seed));
+            let theirs: Vec<f64> = logits.into_iter().map(sigmoid).collect();
+            measured.push(measure(name, &theirs, &rows, seed));
+            ahead.push(versus(name, [&said, &theirs], &rows, seed));
         }
         let scored = Scored { probabilities: &said, approved: &approved };
         let seen = ground.seen(table, self.specs.first().map_or(Choice::Few, |(_, spec)| spec.columns()));
@@ -206,8 +214,11 @@ impl Work<'_, '_> {
             test: measured,
             slices: slices(&said, &rows, seed),
             curves: Curves::of(scored),
+            versus: ahead,
+            gains: gains(scored),
+            misses: misses(&said, &rows),
             importance: super::importance::by_permutation(model, table, test, seed),
-            policies: self.policies(model, test),
+            policies: self.policies(model, &others, test),
             members: Vec::new(),
             calibration: String::new(),
         })
@@ -215,7 +226,10 @@ impl Work<'_, '_> {
 }
 
 impl Work<'_, '_> {
-    fn policies(&self, model: &Model, test: &[u32]) -> Vec<PolicyTold> {
+    /// Of the model, and of the mean of each PSP: the best that rules without a payment's properties can do.
+    fn policies(&self, model: &Model, others: &[(String, Member)], test: &[u32]) -> Vec<PolicyTold> {
+        let simple = others.iter().filter(|(name, _)| name == "psp_mean");
+        let simple = simple.map(|(name, member)| (format!("approval by {name}"), model.of_one(member.clone())));
         let first = |row: &u32| self.table.rows[*row as usize].attempt_number == 1;
         let firsts: Vec<u32> = test.iter().copied().filter(first).collect();
         let values = SUCCESS_VALUES_MINOR.map(|success_value_minor| Policy::ExpectedValue { success_value_minor });
@@ -230,8 +244,30 @@ impl Work<'_, '_> {
                 told.push(PolicyTold { policy: policy.name().to_owned(), success_value_minor, first_attempts, value });
             }
         }
+        for (policy, model) in simple {
+            if let Ok(value) = policy_value::value(self.table, test, &model, Policy::Approval, self.options.seed) {
+                told.push(PolicyTold { policy, success_value_minor: None, first_attempts: false, value });
+            }
+        }
         told
     }
+}
+
+/// A net of the design's size over all columns as they are, with no search, blend or calibration: to be measured, not to decide.
+pub fn bare_net(table: &Table, epochs: usize) -> Result<Model, FitError> {
+    let rows: Vec<u32> = (0..table.rows.len() as u32).collect();
+    let inputs = Inputs { numbers: (0..table.columns.len()).collect(), ..Inputs::default() };
+    let layers = vec![256, 128, 64];
+    let options = NetOptions { layers, wide: false, rate: 0.001, decay: 0.1, dropout: 0.0, epochs, batch: 1_024 };
+    let net = Net::fit(inputs, Vec::new(), &Data { table, rows: &rows, values: &table.values }, &options, &[1])?;
+    Ok(Model {
+        kind: "dnn".to_owned(),
+        catalogue: table.catalogue.clone(),
+        columns: table.columns.iter().map(Into::into).collect(),
+        members: vec![Member::Net(net)],
+        blend: Blend::even(1),
+        calibration: Calibration::None,
+    })
 }
 
 /// What any model has to beat: no features, the PSP, and the PSP with card brand and 3-D Secure.

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 const SAMPLES: usize = 400;
 const SAMPLES_OF_SLICE: usize = 200;
 const POINTS: usize = 100;
+const TENTHS: usize = 10;
+/// Rows that are told one by one.
+const MISSES: usize = 20;
 /// A slice of fewer rows is not told: its figures would be noise.
 const SLICE_ROWS_LEAST: usize = 100;
 /// Attempts from this one on are one slice.
@@ -45,6 +48,100 @@ impl Curves {
     pub fn of(scored: Scored<'_>) -> Self {
         Self { reliability: metrics::reliability(scored, metrics::ECE_BINS), points: metrics::curve(scored, POINTS) }
     }
+}
+
+/// A tenth of the rows, likeliest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gain {
+    pub rows: usize,
+    /// Mean of what was said, and what came of it.
+    pub probability: f64,
+    pub share: f64,
+    /// How many times the share of all rows.
+    pub lift: f64,
+    /// Approvals up to here, as a share of all.
+    pub recall: f64,
+}
+
+/// By how much a model is better than another on the same rows, with intervals of the difference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Versus {
+    pub name: String,
+    pub auc_more: Option<Estimate>,
+    pub log_loss_less: Option<Estimate>,
+}
+
+/// A row that came out otherwise than was said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Miss {
+    pub attempt_id: String,
+    pub psp_id: String,
+    pub brand: String,
+    pub issuer_country: String,
+    pub attempt_number: i32,
+    pub amount_minor: i64,
+    pub currency: String,
+    pub probability: f64,
+    pub approved: bool,
+}
+
+pub(super) fn gains(scored: Scored<'_>) -> Vec<Gain> {
+    let mut order: Vec<usize> = (0..scored.approved.len()).collect();
+    order.sort_by(|a, b| scored.probabilities[*b].total_cmp(&scored.probabilities[*a]));
+    let hits = |rows: &[usize]| rows.iter().filter(|row| scored.approved[**row]).count() as f64;
+    let all = hits(&order).max(1.0);
+    let tenth = |at: usize| {
+        let (from, to) = (order.len() * at / TENTHS, order.len() * (at + 1) / TENTHS);
+        let rows = &order[from..to];
+        let count = rows.len().max(1) as f64;
+        let share = hits(rows) / count;
+        Gain {
+            rows: rows.len(),
+            probability: rows.iter().map(|row| scored.probabilities[*row]).sum::<f64>() / count,
+            share,
+            lift: share * order.len() as f64 / all,
+            recall: hits(&order[..to]) / all,
+        }
+    };
+    (0..TENTHS).map(tenth).collect()
+}
+
+/// `said` by the model, and by the other that is named, of `rows`.
+pub(super) fn versus(name: &str, [said, other]: [&[f64]; 2], rows: &[&Row], seed: u64) -> Versus {
+    let samples = Samples::draw(rows.iter().map(|row| row.payment_id.as_str()), SAMPLES, seed);
+    let more = |figure: fn(Scored<'_>) -> Option<f64>, sign: f64| {
+        samples.estimate(rows.len(), |drawn| {
+            let approved: Vec<bool> = drawn.iter().map(|row| rows[*row as usize].approved).collect();
+            let of = |said: &[f64]| {
+                let probabilities: Vec<f64> = drawn.iter().map(|row| said[*row as usize]).collect();
+                figure(Scored { probabilities: &probabilities, approved: &approved })
+            };
+            Some(sign * (of(said)? - of(other)?))
+        })
+    };
+    Versus { name: name.to_owned(), auc_more: more(metrics::auc, 1.0), log_loss_less: more(metrics::log_loss, -1.0) }
+}
+
+/// Those that the model was surest of, and wrong.
+pub(super) fn misses(probabilities: &[f64], rows: &[&Row]) -> Vec<Miss> {
+    let off = |row: usize| (probabilities[row] - f64::from(u8::from(rows[row].approved))).abs();
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by(|a, b| off(*b).total_cmp(&off(*a)));
+    let miss = |row: &usize| {
+        let it = rows[*row];
+        Miss {
+            attempt_id: it.attempt_id.clone(),
+            psp_id: it.psp_id.as_str().to_owned(),
+            brand: it.brand.clone(),
+            issuer_country: it.issuer_country.clone(),
+            attempt_number: it.attempt_number,
+            amount_minor: it.amount_minor,
+            currency: it.currency.clone(),
+            probability: probabilities[*row],
+            approved: it.approved,
+        }
+    };
+    order.iter().take(MISSES).map(miss).collect()
 }
 
 /// `probabilities[i]` is said of `rows[i]`.
@@ -146,6 +243,21 @@ pub(super) fn groups(rows: &[&Row], rows_least: usize) -> Vec<Group> {
 mod tests {
     use super::super::fixtures;
     use super::*;
+
+    #[test]
+    fn a_model_that_knows_is_ahead_and_its_misses_are_told() {
+        let table = fixtures::table(1_000, 2);
+        let rows: Vec<&Row> = table.rows.iter().collect();
+        let approved: Vec<bool> = rows.iter().map(|row| row.approved).collect();
+        let mut said: Vec<f64> = approved.iter().map(|approved| if *approved { 0.9 } else { 0.1 }).collect();
+        said[7] = if approved[7] { 0.01 } else { 0.99 };
+        let ahead = versus("constant", [&said, &vec![0.2; 1_000]], &rows, 1);
+        assert!(ahead.auc_more.is_some_and(|it| it.low > 0.4) && ahead.log_loss_less.is_some_and(|it| it.low > 0.1));
+        assert_eq!(misses(&said, &rows)[0].attempt_id, rows[7].attempt_id);
+        let gains = gains(Scored { probabilities: &said, approved: &approved });
+        assert_eq!(gains.iter().map(|gain| gain.rows).sum::<usize>(), 1_000);
+        assert!(gains[0].lift > 2.0 && gains[9].share < 0.05 && gains[9].recall == 1.0, "{gains:?}");
+    }
 
     #[test]
     fn slices_hold_all_rows_once_for_each_kind() {

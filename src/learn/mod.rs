@@ -36,10 +36,10 @@ pub use build::{
 };
 pub use calibration::{Blend, Calibration};
 pub use effects::effects;
-pub use fit::{Options, PolicyTold, Progress, Report, Trained, steps, train};
+pub use fit::{Options, PolicyTold, Progress, Report, Trained, bare_net, steps, train};
 pub use gate::{Bounds, Candidate, Check, Judgement, judge};
 pub use interval::{Estimate, Samples};
-pub use measure::{Curves, Measured, Slice, difference, measure, slices};
+pub use measure::{Curves, Gain, Measured, Miss, Slice, Versus, difference, measure, slices};
 pub use metrics::{ECE_BINS, Metrics, Point, ReliabilityBin, Scored, auc, brier, curve, ece, log_loss, reliability};
 pub use policy_value::{Logged, Policy, PolicyError, PolicyValue, dr, ips, snips, value as policy_value};
 pub use scorer::{ColumnName, Model, Scorer};

@@ -92,6 +92,8 @@ pub struct PolicyValue {
     pub dr: Option<Estimate>,
     /// What the attempts as they went were worth, by the same measure.
     pub logged: Option<Estimate>,
+    /// What the policy, by DR, is worth more than that.
+    pub lift: Option<Estimate>,
     /// Mean fee of an attempt under the policy, by DR, in minor units.
     pub cost_per_attempt_minor: Option<Estimate>,
     /// Share of the attempts that the policy would have sent where they went.
@@ -123,6 +125,7 @@ pub fn value(table: &Table, rows: &[u32], model: &impl Scorer, policy: Policy, s
         snips: estimate(reward, snips),
         dr: estimate(reward, dr),
         logged: estimate(reward, |logged| mean(logged.iter().map(|it| it.reward))),
+        lift: estimate(reward, |logged| Some(dr(logged)? - mean(logged.iter().map(|it| it.reward))?)),
         cost_per_attempt_minor: estimate(|it| it.1, dr),
         agreement: if judged.is_empty() { 0.0 } else { agreed / judged.len() as f64 },
     })

@@ -94,6 +94,18 @@ impl Model {
         self.raw(rows).into_iter().map(|logit| (sigmoid(logit), self.calibration.apply(logit))).collect()
     }
 
+    /// The same port over one member alone.
+    pub(super) fn of_one(&self, member: Member) -> Self {
+        Self {
+            kind: self.kind.clone(),
+            catalogue: self.catalogue.clone(),
+            columns: self.columns.clone(),
+            members: vec![member],
+            blend: Blend::even(1),
+            calibration: Calibration::None,
+        }
+    }
+
     /// What each member says by itself, with its weight: for the card.
     pub fn members(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
         let name = |member: &Member| match member {

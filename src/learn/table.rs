@@ -36,6 +36,12 @@ pub struct Table {
 }
 
 impl Table {
+    /// Takes what a column says away: with one value only it is of no use to any model.
+    pub fn blank(&mut self, column: usize) {
+        let width = self.columns.len().max(1);
+        self.values.iter_mut().skip(column).step_by(width).for_each(|value| *value = 0.0);
+    }
+
     /// The features of an attempt; nothing where there is no such row.
     pub fn features(&self, row: usize) -> &[f32] {
         let width = self.columns.len();

@@ -199,6 +199,22 @@ fn code(code: &str, blame: Blame, retry_after_ms: Option<i64>) -> ErrorCode {
     ErrorCode { code: code.into(), psp: None, category: String::new(), blame, persistent: false, hard_soft: None, retry_after_ms }
 }
 
+fn policy() -> PolicySettings {
+    PolicySettings {
+        ranking: Ranking::WindowedRate,
+        prior_rate: 0.8,
+        prior_weight: 100.0,
+        better_by_errors: 0.0,
+        results_min: 200,
+        salt: "salt".into(),
+        inherited_share_max: 1.0,
+        samples: SampleSettings { per_minute_max: 1e9, amounts_max: Vec::new(), low_value_ms: 0, declined_before: false },
+        value_weight: 0.0,
+        explore_share: 0.0,
+        score_deadline_ms: 50,
+    }
+}
+
 pub(super) fn settings() -> Settings {
     use crate::domain::payment::HardSoft;
     let others = ["VISA", "MASTERCARD"];
@@ -235,19 +251,7 @@ pub(super) fn settings() -> Settings {
             publish_interval_ms: 1_000,
             sequential: sequential(),
         },
-        policy: PolicySettings {
-            ranking: Ranking::WindowedRate,
-            prior_rate: 0.8,
-            prior_weight: 100.0,
-            better_by_errors: 0.0,
-            results_min: 200,
-            salt: "salt".into(),
-            inherited_share_max: 1.0,
-            samples: SampleSettings { per_minute_max: 1e9, amounts_max: Vec::new(), low_value_ms: 0, declined_before: false },
-            value_weight: 0.0,
-            explore_share: 0.0,
-            score_deadline_ms: 50,
-        },
+        policy: policy(),
         retry: RetrySettings { attempts_max: 3, soft_wait_ms: 60_000, technical_wait_ms: 0 },
         merchants: vec![Merchant {
             id: "shop".into(),
