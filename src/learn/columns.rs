@@ -16,10 +16,11 @@ pub(super) enum Choice {
     All,
 }
 
-const FEW: [&str; 22] = [
+const FEW: [&str; 23] = [
     "psp",
     "card_brand",
     "card_type",
+    "card_bank",
     "three_ds",
     "currency",
     "method",
