@@ -15,6 +15,7 @@ cases::cases! { check:
     broker_of_another_shape
     orders_of_operators
     models_are_promoted_and_rolled_back
+    models_swap_in_two_instances
 }
 
 fn check(name: &str) {

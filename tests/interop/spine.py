@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -85,7 +86,9 @@ def all_counted(router, sent):
             assert "amex" not in psps, decision
         assert message.key().decode() == payment["customer_id"]
         assert ("traceparent", b"00-interop") in message.headers()
-    predictions = router.read("athia.predictions", enough(len(sent.requests)), 60)
+    # Models that only look on predict too.
+    acted_on = lambda records: [(message, record) for message, record in records if not record["shadow"]]
+    predictions = acted_on(router.read("athia.predictions", lambda records: len(acted_on(records)) >= len(sent.requests), 60))
     assert once(predictions, "decision_id") == once(decisions, "decision_id")
     feedback = router.read("athia.feedback", enough(len(sent.attempts)), 60)
     assert once(feedback, "attempt_id") == set(sent.attempts), f"{len(feedback)} of {len(sent.attempts)}"
@@ -399,6 +402,62 @@ def models_are_promoted_and_rolled_back(router):
     assert status == 0 and out.count("unknown") == 3 and "stages are unknown" in err, (status, out, err)
 
 
+def models_swap_in_two_instances(router):
+    """The model that ships is promoted, another one looks on, takes over and is rolled back, in two instances of which one is killed
+    meanwhile: both end on the same version, and no decision is lost."""
+    name, models = "processor_selector", router.dir / "models"
+    for version in ("1", "2"):
+        shutil.copytree(PROJECT / "models" / name / "1", models / name / version)
+    router.env = {"SMARTROUTER__RUNTIME__MODELS_DIR": str(models), "SMARTROUTER__POLICY__RANKING": "model"}
+    start = lambda instance: router.start(instance, env=router.env)
+    one, two = start("one"), start("two")
+    sent = Payments(router)
+    pattern = re.compile(r'smartrouter_model_in_use\{([^}]*)\} 1\b')
+    label = lambda labels, key: re.search(rf'{key}="([^"]*)"', labels)[1]
+    in_use = lambda process: {(label(it, "model"), label(it, "stage")) for it in pattern.findall(router.get(process, "/metrics")[1])}
+
+    def ordered(*words, seen_by, expected):
+        assert router.json("models", *words, "--by", "ana", "--execute")["executed"]
+        for process in seen_by:
+            begun = time.time()
+            router.until(lambda: in_use(process) == expected, f"{words}: {expected}", process)
+            print(f"{' '.join(words)}: in use {time.time() - begun:.2f} s after the command, instance at {process.admin}")
+
+    def decided_by(count):
+        before = set(sent.requests)
+        sent.traffic(count)
+        records = router.read("routing.decisions", lambda records: len(records) >= len(sent.requests), 90)
+        new = [decision for _, decision in records if decision["request_id"] not in before and decision["decided_by"] != "HARD_RULE"]
+        return {(decision["decided_by"], decision["versions"]["model"]) for decision in new}
+
+    first, second = (f"{name}@1", "champion"), (f"{name}@2", "champion")
+    assert {by for by, _ in decided_by(60)} <= {"WINDOWED_RATE", "STATIC_RULE"}
+    ordered("promote", f"{name}@1", "--to", "champion", "--force", seen_by=(one, two), expected={first})
+    assert decided_by(60) == {("MODEL", f"{name}@1")}
+    ordered("promote", f"{name}@2", "--to", "shadow", seen_by=(one, two), expected={first, (f"{name}@2", "shadow")})
+    assert decided_by(60) == {("MODEL", f"{name}@1")}, "a shadow decides nothing"
+    router.kill(two)
+    ordered("promote", f"{name}@2", "--to", "champion", "--force", seen_by=(one,), expected={second})
+    two = start("two")
+    router.until(lambda: in_use(two) == {second}, "the one that was killed has the new champion", two)
+    assert decided_by(60) == {("MODEL", f"{name}@2")}
+    ordered("rollback", name, seen_by=(one, two), expected={first})
+    assert decided_by(60) == {("MODEL", f"{name}@1")}
+    all_counted(router, sent)
+    shadows = [record for _, record in router.read("athia.predictions", lambda records: len(records) > len(sent.requests)) if record["shadow"]]
+    assert shadows and {record["model"] for record in shadows} == {f"{name}@2"}, len(shadows)
+    # A decision in words, with what mattered.
+    request = list(sent.requests)[-1]
+    status, out, err = router.command("explain", request)
+    assert status == 0 and f"by {name}@1" in out and "mattered for" in out and "came of it" in out, (out, err)
+    told = router.json("explain", request)["decisions"]
+    assert len(told) == 1 and told[0]["decision"]["request_id"] == request and told[0]["effects"], told
+    status, out, err = router.command("explain", "nobody")
+    assert status == 2 and "no decision, request or payment" in err, (status, err)
+    assert 'smartrouter_feature{' in router.get(one, "/metrics")[1] + router.get(two, "/metrics")[1]
+    assert router.stop(one) == 0 and router.stop(two) == 0
+
+
 def simulated_outage(router):
     """At the default configuration: calm raises no alarm, and a PSP that fails every payment is left on the word of the sequential test,
     not of the seed rule. Answers to payments from before the outage still come with the first failures, and an attempt that is never
@@ -445,7 +504,8 @@ def simulated_outage(router):
 
 
 CHECKS = [stop_and_start, killed_while_working, killed_and_replaced, dead_letters_and_redrive, wrong_use, history_both_ways,
-          broker_of_another_shape, orders_of_operators, models_are_promoted_and_rolled_back, simulated_outage]
+          broker_of_another_shape, orders_of_operators, models_are_promoted_and_rolled_back, models_swap_in_two_instances,
+          simulated_outage]
 
 
 def main(checks):
