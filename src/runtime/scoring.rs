@@ -13,6 +13,7 @@ use crate::engine::policy::{Chance, Chances, DecideInput, Decided, PspView, deci
 use crate::telemetry;
 use metrics::{counter, histogram};
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// A request with all that features are made of.
@@ -75,7 +76,7 @@ impl Chances for ByModel<'_> {
 
     fn after(&self, failed: &[PspId], psps: &[PspId]) -> Result<Vec<Chance>, String> {
         let begun = Instant::now();
-        let chances = chances(self.loaded, &self.asked.rows(failed, psps));
+        let chances = chances(self.loaded, &self.asked.rows(failed, psps))?;
         self.spent.set(self.spent.get() + begun.elapsed());
         if self.begun.elapsed() > self.deadline {
             counter!(telemetry::MODELS_LATE).increment(1);
@@ -85,9 +86,11 @@ impl Chances for ByModel<'_> {
     }
 }
 
-fn chances(loaded: &Loaded, rows: &[f32]) -> Vec<Chance> {
-    let said = loaded.model.chances(rows).into_iter();
-    said.map(|(raw, calibrated)| Chance { raw, calibrated }).collect()
+/// A model that panics has failed, and takes nothing down with it.
+fn chances(loaded: &Loaded, rows: &[f32]) -> Result<Vec<Chance>, String> {
+    let said = catch_unwind(AssertUnwindSafe(|| loaded.model.chances(rows)));
+    let said = said.map_err(|_| format!("{} failed", loaded.label))?;
+    Ok(said.into_iter().map(|(raw, calibrated)| Chance { raw, calibrated }).collect())
 }
 
 /// The decision with its prediction, and a prediction of each model that looks on.
@@ -139,7 +142,7 @@ fn keep_features(asked: &Asked<'_>, decided: &mut Decided) -> Vec<f32> {
 /// What the models that only look on say; the features stand in the decision's own prediction.
 fn shadows(serving: &Serving, of: &Prediction, rows: &[f32]) -> Vec<Prediction> {
     let shadow = |loaded: &Loaded| {
-        let said = chances(loaded, rows);
+        let said = chances(loaded, rows).ok()?;
         let mut best = (0.0, PspId::new(""));
         let candidates = of.candidates.iter().zip(said).map(|(candidate, chance)| {
             if chance.calibrated > best.0 {
@@ -153,16 +156,16 @@ fn shadows(serving: &Serving, of: &Prediction, rows: &[f32]) -> Vec<Prediction> 
             }
         });
         let candidates = candidates.collect();
-        Prediction {
+        Some(Prediction {
             model: loaded.label.clone(),
             request_features: Vec::new(),
             candidates,
             chosen: best.1,
             shadow: true,
             ..of.clone()
-        }
+        })
     };
-    serving.shadows.iter().map(|loaded| shadow(loaded)).collect()
+    serving.shadows.iter().filter_map(|loaded| shadow(loaded)).collect()
 }
 
 pub(super) fn micros(duration: Duration) -> i64 {

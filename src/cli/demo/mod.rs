@@ -96,7 +96,7 @@ pub(super) fn run(globals: &Globals, options: &Options) -> Result<Verdict> {
     let mut demo = Demo::open(&context, log, settings, end_at)?;
     context.screen().say(demo.opening(card))?;
     if let (Ranking::Model, Some(model)) = (context.config().settings.policy.ranking, model) {
-        context.screen().say(format!("PSPs are ranked by {model}, a model that learned from other simulated days"))?;
+        context.screen().say(format!("PSPs are ranked by {model}, a model that learned from other payments of this world"))?;
     }
     demo.play(&stop)?;
     demo.finish(globals, card.seed)?;
