@@ -8,14 +8,15 @@
 //! ```text
 //! payment.attempts ─┐           ┌──────── payment task, one per partition ─────────┐
 //! payment.outcomes ─┼─ inbox ─► │ input_order ─► engine::payment::observe ─► staged │
-//! routing.requests ─┘           │      └ request ─► engine::policy::decide ─► staged │
+//! routing.requests ─┘           │      └ request ─► scoring (features, model) ─►     │
+//!                               │                 engine::policy::decide ─► staged   │
 //!                               └───────────────────┬───────────────────────────────┘
 //!                                                   ▼ task_group::commit: one transaction, then one batch of the store
 //!            stats.deltas · routing.decisions · athia.predictions · athia.feedback · changelogs · dead letters
 //!                  ▼
 //!      stats task, one per partition: engine::psp::PspBook::merge ─► psp.states, psp.outages
 //!                                                                        ▼
-//!                              runtime::global_table in every instance ─► the next decision
+//!              control.models ─► runtime::global_table, models in every instance ─► the next decision
 //!                              runtime::alerts in one instance for each sink ─► Slack, PagerDuty, webhooks
 //! ```
 //!
@@ -26,15 +27,15 @@
 //! | [`domain`] | the records of the topics, and what makes them valid | policy, IO |
 //! | [`engine`] | `observe` and `decide`: results, windows, health, states, ranking, features; what is told of them | IO, clocks, random numbers, logs |
 //! | [`io`] | ports and their adapters: log (Kafka, embedded), codec, store, topics, history files, datasets, alerts | decisions |
-//! | [`learn`] | tables of attempts with their features and results | files, clocks |
-//! | [`runtime`] | tasks, threads, commits, restoring, the global table, alerts | protocols, policy |
+//! | [`learn`] | tables of attempts with their features and results; models fitted to them, judged, and asked for chances | files, clocks |
+//! | [`runtime`] | tasks, threads, commits, restoring, the global table, models in use, alerts | protocols, policy |
 //! | [`config`] | layers of settings, checked once, passed down | globals |
 //! | [`telemetry`] | every metric's name and meaning; where logs go | decisions about what to count |
 //! | [`api`] | liveness, readiness, metrics over HTTP | state of its own |
 //! | [`sim`] | a seeded merchant with PSPs and outages; the truth is kept | anything that `run` needs |
 //!
 //! The command line is `src/main.rs` and `src/cli`. A layer uses those below it only:
-//! `cli → api → runtime → {io, engine} → domain`, `config → {learn, engine}`, `sim → engine`, `io → learn → engine`; `tests/architecture.rs` holds
+//! `cli → api → runtime → {io, learn, engine} → domain`, `config → {learn, engine}`, `sim → engine`, `io → learn → engine`; `tests/architecture.rs` holds
 //! that, and that each outside library has one door (rdkafka in `io::log::kafka`, RocksDB in `io::store` and `io::log::embedded`, Avro in
 //! `io::codec`).
 //!
@@ -47,8 +48,8 @@
 //! - The engine knows time only from records and ticks. Silence is measured from an input's own last event, so that catching up,
 //!   a pause or old events make no time-outs. A record that is no event says nothing about time.
 //! - An attempt counts in the windows once: at its outcome's time, or at its deadline.
-//! - A decision carries what it was made from (view of the PSPs by offset, versions of policy and rules, propensities): the same
-//!   record and view give the same decision.
+//! - A decision carries what it was made from (view of the PSPs by offset, versions of policy, rules and model, propensities), and its
+//!   prediction the features: the same record, view and model give the same decision.
 //! - A record that cannot be read, is invalid, or breaks the engine goes to the dead letters of its topic with its bytes, key,
 //!   headers, place and reason, in the same transaction; its partition goes on.
 //! - Which model decides follows from the newest record of each version on `control.models`, so that a compacted log says the same; an
@@ -65,6 +66,8 @@
 //!   order with the counts.
 //! - Deltas leave with the commit of the results that they count instead of every 100 ms: nothing pre-aggregated is ever only in
 //!   memory, so there is nothing to lose.
+//! - Models learn from the features that decisions logged, not from ones that a backfill computes: counts over many payments are not
+//!   kept by the tasks, so a backfill would tell a model more than a decision can.
 //! - On Kafka a member is three clients (membership, fetching, two transactional producers in turn), so that nothing is delivered
 //!   before its state is restored and starting one partition does not disturb another.
 
