@@ -4,6 +4,7 @@
 //! features its answer hangs on.
 
 use super::context::Context;
+use super::models::Named;
 use super::scan::scan;
 use super::screen::{Screen, one_line, remark, time};
 use super::{Verdict, WrongUse};
@@ -14,9 +15,9 @@ use serde_json::json;
 use smartrouter::domain::PspId;
 use smartrouter::domain::decision::RoutingDecision;
 use smartrouter::domain::learning::{Feedback, Prediction};
-use smartrouter::engine::features::{Catalogue, Encoder};
-use smartrouter::io::codec::Wire;
-use smartrouter::io::models;
+use smartrouter::engine::features::{Catalogue, Encoder, Feature};
+use smartrouter::io::codec::{Codec, Wire};
+use smartrouter::io::log::EventLog;
 use smartrouter::learn;
 
 const EFFECTS_TOLD: usize = 8;
@@ -50,7 +51,9 @@ struct Effect {
 
 pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     let is_asked = |it: &RoutingDecision| [&it.decision_id, &it.request_id, &it.payment_id].contains(&&options.id);
-    let decisions: Vec<RoutingDecision> = read(context, is_asked)?;
+    let (log, codec) = (context.log()?, context.codec()?);
+    let way = (log.as_ref(), &codec);
+    let decisions: Vec<RoutingDecision> = read(context, way, is_asked)?;
     if decisions.is_empty() {
         bail!(WrongUse(format!(
             "{} has no decision, request or payment {:?}",
@@ -59,15 +62,15 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
         )));
     }
     let is_of = |id: &str| decisions.iter().any(|it| it.decision_id == id);
-    let predictions: Vec<Prediction> = read(context, |it: &Prediction| is_of(&it.decision_id))?;
-    let feedback: Vec<Feedback> = read(context, |it: &Feedback| it.decision_id.as_deref().is_some_and(is_of))?;
+    let predictions: Vec<Prediction> = read(context, way, |it: &Prediction| is_of(&it.decision_id))?;
+    let feedback: Vec<Feedback> = read(context, way, |it: &Feedback| it.decision_id.as_deref().is_some_and(is_of))?;
     let screen = context.screen();
     let mut every = Vec::new();
     for decision in decisions {
         let own = predictions.iter().filter(|it| it.decision_id == decision.decision_id);
         let (shadows, own): (Vec<&Prediction>, Vec<&Prediction>) = own.partition(|it| it.shadow);
         let prediction = own.first().map(|it| (*it).clone());
-        let effects = prediction.as_ref().map(|it| effects_of(context, it)).transpose()?.flatten().unwrap_or_default();
+        let effects = prediction.as_ref().map(|it| effects_of(context, it)).transpose()?.unwrap_or_default();
         let of_this = |it: &&Feedback| it.decision_id.as_ref() == Some(&decision.decision_id);
         let feedback = feedback.iter().filter(of_this).cloned().collect();
         every.push(Explained { decision, prediction, shadows: shadows.into_iter().cloned().collect(), feedback, effects });
@@ -78,47 +81,42 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
 }
 
 /// Records of the kind that are wanted; what cannot be read is none of them.
-fn read<T: Wire>(context: &Context, is_wanted: impl Fn(&T) -> bool) -> Result<Vec<T>> {
-    let (log, codec) = (context.log()?, context.codec()?);
+fn read<T: Wire>(context: &Context, (log, codec): (&dyn EventLog, &Codec), is_wanted: impl Fn(&T) -> bool) -> Result<Vec<T>> {
     let mut found = Vec::new();
-    scan(log.as_ref(), &[context.topic(T::KIND.topic())], |record| {
+    scan(log, &[context.topic(T::KIND.topic())], |record| {
         let value = record.value.as_ref().and_then(|bytes| codec.decode::<T>(bytes).ok());
         found.extend(value.filter(|value| is_wanted(value)));
     })?;
     Ok(found)
 }
 
-/// None: no model decided, or it is not here any more.
-fn effects_of(context: &Context, prediction: &Prediction) -> Result<Option<Vec<Effect>>> {
-    let Some((name, version)) = prediction.model.split_once('@') else { return Ok(None) };
+/// None, where no model decided, or it is not here any more.
+fn effects_of(context: &Context, prediction: &Prediction) -> Result<Vec<Effect>> {
+    let Ok(named) = prediction.model.parse::<Named>() else { return Ok(Vec::new()) };
     let encoder = Encoder::new(Catalogue::shipped()?);
-    let read = models::read(&context.config().runtime.models_dir, name, version).map_err(|error| error.to_string());
-    let loaded = read.and_then(|files| {
-        let model = learn::load(&files, &prediction.feature_version).map_err(|error| error.to_string())?;
-        Ok((model, learn::golden_rows(&files).map_err(|error| error.to_string())?))
-    });
+    if prediction.feature_version != encoder.catalogue().version {
+        remark("the features are of another catalogue than this program's: what mattered is not told");
+        return Ok(Vec::new());
+    }
+    let loaded = named
+        .files(context)
+        .and_then(|files| Ok((learn::load(&files, &prediction.feature_version)?, learn::golden_rows(&files)?)));
     let (model, references) = match loaded {
-        Ok(loaded) if prediction.feature_version == encoder.catalogue().version => loaded,
-        Ok(_) => {
-            remark("the features are of another catalogue than this program's: what mattered is not told");
-            return Ok(None);
-        }
+        Ok(loaded) => loaded,
         Err(error) => {
-            remark(format!("{} cannot be asked what mattered: {error}", prediction.model));
-            return Ok(None);
+            remark(format!("{named} cannot be asked what mattered: {error}"));
+            return Ok(Vec::new());
         }
     };
-    let Some(chosen) = prediction.candidates.iter().find(|it| it.psp_id == prediction.chosen) else { return Ok(None) };
-    let row = [prediction.request_features.as_slice(), &chosen.features].concat();
+    let chosen = prediction.candidates.iter().find(|it| it.psp_id == prediction.chosen);
+    let row = chosen.map(|chosen| [prediction.request_features.as_slice(), &chosen.features].concat()).unwrap_or_default();
     if row.len() != encoder.width() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let features = &encoder.catalogue().features;
-    let columns = encoder.columns();
-    let groups: Vec<Vec<usize>> =
-        (0..features.len()).map(|feature| (0..columns.len()).filter(|at| columns[*at].feature == feature).collect()).collect();
+    let groups: Vec<Vec<usize>> = (0..features.len()).map(|feature| encoder.columns_of(feature).collect()).collect();
     let told = learn::effects(&model, &row, &groups, &references);
-    let effect = |((feature, group), on_chance): ((&smartrouter::engine::features::Feature, &Vec<usize>), f64)| Effect {
+    let effect = |((feature, group), on_chance): ((&Feature, &Vec<usize>), f64)| Effect {
         feature: feature.name.clone(),
         values: group.iter().map(|column| row[*column]).collect(),
         on_chance,
@@ -127,7 +125,7 @@ fn effects_of(context: &Context, prediction: &Prediction) -> Result<Option<Vec<E
     effects.retain(|effect| effect.on_chance.abs() >= EFFECT_LEAST);
     effects.sort_by(|a, b| b.on_chance.abs().total_cmp(&a.on_chance.abs()));
     effects.truncate(EFFECTS_TOLD);
-    Ok(Some(effects))
+    Ok(effects)
 }
 
 fn tell(screen: &Screen, it: &Explained) -> Result<()> {

@@ -63,10 +63,7 @@ const LIST: &[Column] = &[
 fn list(screen: &Screen) -> Result<Verdict> {
     let encoder = Encoder::new(Catalogue::shipped()?);
     let catalogue = encoder.catalogue();
-    let columns = |index: usize| {
-        let own = encoder.columns().iter().filter(move |column| column.feature == index);
-        own.map(|column| column.name.as_str()).collect()
-    };
+    let columns = |index: usize| encoder.columns_of(index).map(|place| encoder.columns()[place].name.as_str()).collect();
     let every = catalogue.features.iter().enumerate();
     let rows: Vec<Listed<'_>> = every.map(|(index, feature)| Listed { feature, columns: columns(index) }).collect();
     screen.rows(LIST, &rows, "no features")?;
@@ -145,8 +142,7 @@ fn explained<'a>(encoder: &'a Encoder, psps: &[PspId], values: &[f32]) -> Vec<Ex
     let width = encoder.width();
     let mut rows = Vec::new();
     for (index, feature) in encoder.catalogue().features.iter().enumerate() {
-        let places: Vec<usize> =
-            encoder.columns().iter().enumerate().filter(|(_, column)| column.feature == index).map(|(place, _)| place).collect();
+        let places: Vec<usize> = encoder.columns_of(index).collect();
         let of = |row: usize| places.iter().map(|place| values[row * width + place]).collect::<Vec<f32>>();
         let of_candidate = places.first().is_some_and(|place| encoder.columns()[*place].of_candidate);
         let values = if of_candidate {

@@ -51,11 +51,7 @@ pub fn write(models: &Path, name: &str, version: u32, files: &Files) -> Result<P
     fs::create_dir(&unnamed).map_err(ModelsError::io(&unnamed))?;
     for (file, bytes) in files {
         let path = unnamed.join(file);
-        let written = File::create(&path).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        });
-        written.map_err(ModelsError::io(&path))?;
+        put(&path, bytes)?;
     }
     let sync = |directory: &Path| File::open(directory).and_then(|it| it.sync_all()).map_err(ModelsError::io(directory));
     sync(&unnamed)?;
@@ -66,20 +62,25 @@ pub fn write(models: &Path, name: &str, version: u32, files: &Files) -> Result<P
     Ok(named)
 }
 
+/// A file with these bytes, synced.
+fn put(path: &Path, bytes: &[u8]) -> Result<(), ModelsError> {
+    let written = File::create(path).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(ModelsError::io(path))
+}
+
 /// Writes what the gate said of a version, in place of what it said before.
 pub fn write_verdict(models: &Path, name: &str, version: &str, verdict: &[u8]) -> Result<(), ModelsError> {
     check(version)?;
     let directory = directory(models, name)?.join(version);
     let (unnamed, named) = (directory.join(".gate.tmp"), directory.join(VERDICT));
-    let written = File::create(&unnamed).and_then(|mut file| {
-        file.write_all(verdict)?;
-        file.sync_all()
-    });
-    written.map_err(ModelsError::io(&unnamed))?;
+    put(&unnamed, verdict)?;
     fs::rename(&unnamed, &named).map_err(ModelsError::io(&named))
 }
 
-/// Every version that is there, by name and number.
+/// Every version that is there, in order of name and number.
 pub fn all(models: &Path) -> Result<Vec<(String, String)>, ModelsError> {
     let mut found = Vec::new();
     for name in names(models)? {

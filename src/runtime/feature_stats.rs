@@ -62,10 +62,10 @@ impl FeatureStats {
 /// Of the feature's first column; its indicator says where it is missing, or the code 0 of a category.
 fn figures(encoder: &Encoder, feature: usize, rows: &[Vec<f32>]) -> Option<Figures> {
     let columns = encoder.columns();
-    let first = columns.iter().position(|column| column.feature == feature)?;
-    let named = format!("{}_missing", columns.get(first)?.name);
-    let indicator = columns.iter().position(|column| column.feature == feature && column.name == named);
-    let is_category = columns.get(first)?.category_size.is_some();
+    let mut places = encoder.columns_of(feature);
+    let first = places.next()?;
+    let indicator = places.last().filter(|place| columns[*place].name.ends_with("_missing"));
+    let is_category = columns[first].category_size.is_some();
     let is_missing = |row: &&Vec<f32>| indicator.map_or(is_category && row[first] == 0.0, |column| row[column] > 0.5);
     let mut values: Vec<f64> = rows.iter().map(|row| f64::from(row[first])).collect();
     values.sort_unstable_by(f64::total_cmp);

@@ -69,8 +69,7 @@ pub(super) fn crown(context: &Context, log: &dyn EventLog, at: EpochMs) -> Resul
         return Ok(Some(format!("{PROCESSOR_SELECTOR}@{version}")));
     }
     let known = smartrouter::io::models::all(&context.config().runtime.models_dir)?;
-    let versions = known.into_iter().filter(|(name, _)| name == PROCESSOR_SELECTOR).map(|(_, version)| version);
-    let Some(version) = versions.max_by_key(|version| version.parse::<u32>().unwrap_or(0)) else { return Ok(None) };
+    let Some((_, version)) = known.into_iter().rfind(|(name, _)| name == PROCESSOR_SELECTOR) else { return Ok(None) };
     let reason = Some("the newest version on disk".to_owned());
     let wish = Wish::Champion { version: version.clone() };
     let order = Order { name: PROCESSOR_SELECTOR.to_owned(), wish, at, by: Some("demo".to_owned()), reason, forced: false };

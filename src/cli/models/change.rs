@@ -6,19 +6,17 @@
 use super::{Named, stages, word};
 use crate::cli::context::Context;
 use crate::cli::gate;
+use crate::cli::press::Press;
 use crate::cli::screen::remark;
 use crate::cli::{Verdict, WrongUse};
 use anyhow::{Context as _, Result, bail};
-use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use smartrouter::domain::control::{ControlModel, Order, Stage, StageBody, Stages, Wish};
 use smartrouter::io::codec::Codec;
-use smartrouter::io::log::{EventLog, Output};
-use smartrouter::io::topics;
+use smartrouter::io::log::EventLog;
 use smartrouter::learn::{self, Files};
 use smartrouter::runtime::models::PROCESSOR_SELECTOR;
-use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum To {
@@ -192,18 +190,8 @@ fn plan(records: &[ControlModel], (before, after): (&Stages, &Stages), name: &st
 }
 
 pub(in crate::cli) fn append(context: &Context, log: &dyn EventLog, codec: &Codec, records: &[ControlModel]) -> Result<()> {
-    let output = |record: &ControlModel| {
-        let mut value = Vec::new();
-        codec.encode(record, &mut value).context("the order cannot be written")?;
-        Ok(Output {
-            topic: Arc::from(context.topic(topics::CONTROL_MODELS)),
-            partition: None,
-            timestamp_ms: None,
-            key: Some(Bytes::from(record.key())),
-            value: Some(Bytes::from(value)),
-            headers: Vec::new(),
-        })
-    };
+    let press = Press::new(codec.clone(), context.names());
+    let output = |record: &ControlModel| press.print(&record.key(), None, record).context("the order cannot be written");
     let mut appender = log.appender()?;
     appender.append(records.iter().map(output).collect::<Result<_>>()?)?;
     Ok(appender.flush()?)

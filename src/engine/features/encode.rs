@@ -89,6 +89,11 @@ impl Encoder {
         &self.columns
     }
 
+    /// The places of a feature's columns: its value first, its indicator last.
+    pub fn columns_of(&self, feature: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..self.columns.len()).filter(move |place| self.columns[*place].feature == feature)
+    }
+
     pub fn width(&self) -> usize {
         self.columns.len()
     }

@@ -6,8 +6,8 @@
 //!
 //! Reading order: `key` (what is counted apart) → `state` (the values that are kept by key) → `history` (events update them) →
 //! `facts` (what one request, one candidate can be told of) → `request`, `candidate` (a function for each feature) → `catalogue` (what
-//! the file says of each) → `encode` (numbers in catalogue order). `served`: history
-//! as a decision knows it.
+//! the file says of each) → `encode` (numbers in catalogue order). Apart from these: `served`
+//! (history as a decision knows it).
 
 mod key;
 mod state;

@@ -5,12 +5,11 @@
 
 use super::catalogue::HistorySettings;
 use super::history::HistoryView;
-use super::key::{Key, Subject, hash_of, hash_or_absent};
+use super::key::{Key, Subject, Traits, hash_of, hash_or_absent};
 use super::state::{Came, Chain, Outcomes, Pace, Profile, Try};
 use crate::domain::payment::PreviousAttempt;
 use crate::domain::psp::{PspState, Windows};
 use crate::domain::{EpochMs, PspId};
-use crate::engine::features::Traits;
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
