@@ -15,6 +15,7 @@
 //!            stats.deltas · routing.decisions · athia.predictions · athia.feedback · changelogs · dead letters
 //!                  ▼
 //!      stats task, one per partition: engine::psp::PspBook::merge ─► psp.states, psp.outages
+//!                                     engine::features::Counts    ─► stats.profiles
 //!                                                                        ▼
 //!              control.models ─► runtime::global_table, models in every instance ─► the next decision
 //!                              runtime::alerts in one instance for each sink ─► Slack, PagerDuty, webhooks
@@ -66,8 +67,8 @@
 //!   order with the counts.
 //! - Deltas leave with the commit of the results that they count instead of every 100 ms: nothing pre-aggregated is ever only in
 //!   memory, so there is nothing to lose.
-//! - Models learn from the features that decisions logged, not from ones that a backfill computes: counts over many payments are not
-//!   kept by the tasks, so a backfill would tell a model more than a decision can.
+//! - Counts over many payments (`stats.profiles`) move on once a minute, and decisions read them as of a minute that every instance knows:
+//!   so what decisions log and what a file of the same events gives are the same features, to the last bit.
 //! - On Kafka a member is three clients (membership, fetching, two transactional producers in turn), so that nothing is delivered
 //!   before its state is restored and starting one partition does not disturb another.
 

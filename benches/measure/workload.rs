@@ -251,7 +251,7 @@ impl PaymentPath {
     pub(crate) fn run(&mut self) {
         let attempt: PaymentAttempt = self.codec.decode(&self.attempt).unwrap();
         let outcome: PaymentOutcome = self.codec.decode(&self.outcome).unwrap();
-        let rules = Rules { settings: &self.settings.engine, codes: &self.codes };
+        let rules = Rules { settings: &self.settings.engine, codes: &self.codes, usual_amount: Some(2_000.0) };
         let mut state = PaymentState::default();
         observe(rules, &mut state, Event::Attempt(&attempt));
         let effects = observe(rules, &mut state, Event::Outcome(&outcome));

@@ -88,12 +88,27 @@ pub struct StatsDelta {
     /// Orders of operators; they come alone, without counts.
     #[serde(default)]
     pub overrides: Vec<Override>,
+    /// The same results one by one, for what features count.
+    #[serde(default)]
+    pub results: Vec<ToldResult>,
+}
+
+/// An attempt's result with what features count it by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToldResult {
+    /// The outcome's own time, or the deadline of a time-out.
+    pub at: EpochMs,
+    pub approved: bool,
+    /// ln(1 + amount in major units).
+    pub amount_log: f64,
+    /// Hashes of the payment's properties; 0 where it has none. See `engine::features::Traits`.
+    pub traits: Vec<i64>,
 }
 
 impl StatsDelta {
     /// Counts, and nothing else.
     pub fn of_tallies(psp_id: PspId, watermark: EpochMs, tallies: Vec<SegmentTally>) -> Self {
-        Self { psp_id, watermark, tallies, diverted: Vec::new(), overrides: Vec::new() }
+        Self { psp_id, watermark, tallies, diverted: Vec::new(), overrides: Vec::new(), results: Vec::new() }
     }
 }
 
@@ -154,14 +169,48 @@ pub struct CodeCount {
     pub count: i64,
 }
 
-/// Long-term history of a subject (a BIN or an issuer) at one PSP, as published on `stats.profiles`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What came of payments with something in common (a BIN, an issuer's country, a brand, ...) at one PSP, as published on `stats.profiles`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StatsProfile {
-    /// What the history is of, such as `bin:411111/psp:worldpay`.
+    /// What is counted: the property, the hash of its value, and that of the PSP.
     pub subject: String,
     pub psp_id: PspId,
     /// Attempts whose result is known.
     pub attempts: i64,
     pub approvals: i64,
+    /// The results before this time are counted.
     pub updated_at: EpochMs,
+    #[serde(default)]
+    pub property: String,
+    #[serde(default)]
+    pub hash: i64,
+    /// Of the newest result.
+    #[serde(default)]
+    pub last_at: EpochMs,
+    /// Counts that halve, as of the beginning of a half-life that is told by number since 1970.
+    #[serde(default)]
+    pub fast_period: i64,
+    #[serde(default)]
+    pub fast_approvals: f64,
+    #[serde(default)]
+    pub fast_results: f64,
+    #[serde(default)]
+    pub slow_period: i64,
+    #[serde(default)]
+    pub slow_approvals: f64,
+    #[serde(default)]
+    pub slow_results: f64,
+    /// Results since the last approval.
+    #[serde(default)]
+    pub failures_in_a_row: i64,
+    #[serde(default)]
+    pub approved_at: Option<EpochMs>,
+    /// Sum of ln(1 + amount in major units) over the results.
+    #[serde(default)]
+    pub amounts_log: f64,
+    /// The last minute that had results, by number since 1970, and how many.
+    #[serde(default)]
+    pub minute: i64,
+    #[serde(default)]
+    pub in_minute: i64,
 }

@@ -117,6 +117,12 @@ impl Validate for StatsDelta {
             id("diverted.to", entry.to.as_str())?;
             number("diverted.payments", entry.payments, 0, COUNT_MAX, "must be a count of 0 to 10^9")?;
         }
+        for result in &self.results {
+            let latest = TIME_MS_MAX + 2 * DURATION_MS_MAX;
+            number("results.at", result.at, TIME_MS_MIN, latest, "must lie between the years 2000 and 2102")?;
+            let is_amount = (0.0..=100.0).contains(&result.amount_log);
+            check("results.amount_log", &result.amount_log.to_string(), is_amount, "must be the logarithm of an amount")?;
+        }
         if !self.overrides.is_empty() {
             time("watermark", self.watermark)?;
         }

@@ -3,7 +3,7 @@
 //! Owns the counts until the commit takes them; nothing durable. Results whose payments are of the same segments are counted as one,
 //! and taken apart into their segments only when the commit comes: there are few such groups, and many results.
 
-use crate::domain::learning::{DivertedFrom, Tally};
+use crate::domain::learning::{DivertedFrom, Tally, ToldResult};
 use crate::domain::psp::Segment;
 use crate::domain::{EpochMs, PspId};
 use crate::engine::payment::CountedResult;
@@ -17,6 +17,8 @@ pub(super) struct Deltas {
     results: HashMap<Group, Tally>,
     /// By the PSP and segment that was out, and the PSP that took them.
     diverted: BTreeMap<PspId, BTreeMap<(Segment, PspId), Volume>>,
+    /// One by one, in the order in which they came.
+    told: BTreeMap<PspId, Vec<ToldResult>>,
 }
 
 /// Payments, and their amount in minor units across currencies.
@@ -34,7 +36,7 @@ struct Group {
 
 impl Deltas {
     pub(super) fn is_empty(&self) -> bool {
-        self.results.is_empty() && self.diverted.is_empty()
+        self.results.is_empty() && self.diverted.is_empty() && self.told.is_empty()
     }
 
     pub(super) fn divert(&mut self, from: PspId, diverted: DivertedFrom) {
@@ -48,6 +50,15 @@ impl Deltas {
         let listed = |((segment, to), (payments, amount_minor))| DivertedFrom { segment, to, payments, amount_minor };
         let diverted = std::mem::take(&mut self.diverted).into_iter();
         diverted.map(|(from, sums)| (from, sums.into_iter().map(listed).collect())).collect()
+    }
+
+    pub(super) fn tell(&mut self, psp_id: PspId, told: ToldResult) {
+        self.told.entry(psp_id).or_default().push(told);
+    }
+
+    /// Results one by one; nothing is left.
+    pub(super) fn take_told(&mut self) -> BTreeMap<PspId, Vec<ToldResult>> {
+        std::mem::take(&mut self.told)
     }
 
     pub(super) fn count(&mut self, result: CountedResult) {

@@ -27,6 +27,11 @@ pub(super) struct Header {
 
 pub(super) trait Entity: Default + Serialize + DeserializeOwned {
     fn last_event_at(&self) -> EpochMs;
+
+    /// Whether these bytes are of the present layout, fields at its end apart. Those of another one are forgotten.
+    fn is_present(_: &[u8]) -> bool {
+        true
+    }
 }
 
 pub(super) struct EntityCache<T> {
@@ -178,8 +183,11 @@ fn decode<T: Entity>(shard: Shard, id: &str, bytes: &[u8]) -> Result<Entry<T>, E
     let damaged = |detail: &str| EntityError::Damaged { shard, detail: detail.to_owned() };
     let header = header_of(bytes).ok_or_else(|| damaged("an entry is shorter than its header"))?;
     let bytes = &bytes[HEADER_BYTES..];
-    // An earlier version wrote nothing for the list that a payment ends with now: it was empty.
-    let shorter = || postcard::from_bytes(&[bytes, &[0]].concat());
+    if !T::is_present(bytes) {
+        return Ok(Entry::of(Arc::from(id), T::default(), header.timer_at));
+    }
+    // Earlier versions wrote nothing for the lists that a payment ends with now: they were empty.
+    let shorter = || postcard::from_bytes(&[bytes, &[0, 0]].concat());
     let value = postcard::from_bytes(bytes).or_else(|_| shorter()).map_err(|error| damaged(&error.to_string()))?;
     Ok(Entry::of(Arc::from(id), value, header.timer_at))
 }

@@ -5,7 +5,7 @@
 //! task group stepped by hand, in event time, for the demo, replay and tests.
 //!
 //! Reading order: `task_group` (the loop and the commit) → `inbox` and `input_order` (what comes next) → `payment_task` and
-//! `stats_task` (one partition's work) → `scoring` and `models` (what a request's decision is told) → `deltas`, `staged` and `entity_cache` (what waits for the commit) → `restore` and `state_check` → `global_table`. Apart from all that: `alerts`.
+//! `stats_task` with its `profiles` (one partition's work) → `scoring` and `models` (what a request's decision is told) → `deltas`, `staged` and `entity_cache` (what waits for the commit) → `restore` and `state_check` → `global_table`. Apart from all that: `alerts`.
 
 mod clock;
 mod task_group;
@@ -13,6 +13,7 @@ mod inbox;
 mod input_order;
 mod payment_task;
 mod stats_task;
+mod profiles;
 mod deltas;
 mod staged;
 mod entity_cache;

@@ -12,10 +12,11 @@ use super::scoring;
 use super::shared::Shared;
 use super::staged::Staged;
 use crate::domain::learning::{SegmentTally, StatsDelta, Tally};
-use crate::domain::payment::{PaymentOutcome, RoutingRequest};
+use crate::domain::payment::{PaymentAttempt, PaymentOutcome, RoutingRequest};
 use crate::domain::psp::Segment;
 use crate::domain::{EpochMs, PspId};
-use crate::engine::payment::{CustomerState, Effects, Event, PaymentState, observe};
+use crate::engine::features::{Belongs, CustomerHistory, Standings, amount_log, usual_amount};
+use crate::engine::payment::{Effects, Event, PaymentState, ResultForFeatures, Rules, observe};
 use crate::engine::policy::DecideInput;
 use crate::io::failpoint;
 use crate::io::log::Record;
@@ -31,6 +32,8 @@ use std::time::Instant;
 const CACHE_ENTRIES_MAX: usize = 16_000;
 /// Unknown error codes that a task reports by name: whoever invents codes invents many.
 const UNKNOWN_CODES_MAX: usize = 20;
+/// Results that are told one by one in a record of `stats.deltas`, at some 180 bytes each: a topic takes a megabyte.
+const RESULTS_PER_DELTA: usize = 1_000;
 /// Entries that one sweep looks at: retention costs a bounded time per turn.
 const SWEEP_ENTRIES: usize = 500;
 
@@ -39,7 +42,7 @@ pub(super) struct PaymentTask {
     customers_shard: Shard,
     pub order: InputOrder,
     payments: EntityCache<PaymentState>,
-    customers: EntityCache<CustomerState>,
+    customers: EntityCache<CustomerHistory>,
     /// (due at, payment id), one per payment that waits for something.
     timers: BTreeSet<(EpochMs, Arc<str>)>,
     /// Payments whose timer is no longer the one in `timers`: most outcomes come so soon that none is ever set.
@@ -65,9 +68,13 @@ impl Entity for PaymentState {
     }
 }
 
-impl Entity for CustomerState {
+impl Entity for CustomerHistory {
     fn last_event_at(&self) -> EpochMs {
-        self.last_event_at
+        self.last_at()
+    }
+
+    fn is_present(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&Self::LAYOUT)
     }
 }
 
@@ -118,18 +125,12 @@ impl PaymentTask {
             InputEvent::Bad(reason) => self.bury(shared, pending, reason, true),
             InputEvent::Request(request) => self.on_request(shared, record, request)?,
             InputEvent::Attempt(attempt) => {
-                let effects = self.observe(shared, &attempt.payment.payment_id, Event::Attempt(attempt))?;
-                if let (false, Some(customer)) = (effects.duplicate, &attempt.payment.customer_id) {
-                    let entry = self.customers.get(&shared.store, customer)?;
-                    entry.value.saw_attempt(attempt.attempted_at);
-                    entry.mark_dirty(Cause::Events);
-                }
+                let effects = self.on_attempt(shared, attempt)?;
                 self.take(shared, attempt.payment.key(), effects, Some(pending))?;
             }
             InputEvent::Outcome(outcome) => {
                 let effects = self.observe(shared, &outcome.payment_id, Event::Outcome(outcome))?;
                 if !effects.duplicate {
-                    self.note_approval(shared, outcome)?;
                     self.note_code(shared, outcome);
                 }
                 self.take(shared, outcome.key(), effects, Some(pending))?;
@@ -153,13 +154,18 @@ impl PaymentTask {
         self.stage_of(pending.input).dead_letter(shared, &pending.record, reason, with_bytes);
     }
 
-    fn note_approval(&mut self, shared: &Shared, outcome: &PaymentOutcome) -> Result<(), TaskError> {
-        if let (Some(customer), crate::domain::payment::Status::Approved) = (&outcome.customer_id, outcome.status) {
+    fn on_attempt(&mut self, shared: &Shared, attempt: &PaymentAttempt) -> Result<Effects, TaskError> {
+        let (payment, at) = (&attempt.payment, attempt.attempted_at);
+        let counted_to = shared.models.encoder().catalogue().history.counted_to(at);
+        let usual_amount = usual_amount(payment, &shared.global.psps(), |key| shared.global.standing(key, counted_to));
+        let rules = Rules { usual_amount, ..shared.rules() };
+        let effects = self.observe_by(rules, shared, &payment.payment_id, Event::Attempt(attempt))?;
+        if let (false, Some(customer)) = (effects.duplicate, &payment.customer_id) {
             let entry = self.customers.get(&shared.store, customer)?;
-            entry.value.saw_approval(&outcome.psp_id, outcome.occurred_at);
+            entry.value.attempted(at, Belongs::of(payment), amount_log(payment));
             entry.mark_dirty(Cause::Events);
         }
-        Ok(())
+        Ok(effects)
     }
 
     /// A code that the table does not know is judged by a rule (`engine::codes`), and reported: the table may be adapted.
@@ -183,6 +189,10 @@ impl PaymentTask {
             return Ok(());
         }
         let previous = state.previous_attempts();
+        let customer = match &request.payment.customer_id {
+            Some(id) => Some(&self.customers.get(&shared.store, id)?.value),
+            None => None,
+        };
         let view_offsets = shared.global.offsets();
         let input = DecideInput {
             request,
@@ -192,7 +202,7 @@ impl PaymentTask {
             view_offsets: &view_offsets,
             decided_at: shared.clock.happened_at(request.requested_at),
         };
-        let (decided, shadows) = scoring::decided(shared, &input, begun);
+        let (decided, shadows) = scoring::decided(shared, &input, customer, begun);
         counter!(telemetry::DECISIONS, "decided_by" => format!("{:?}", decided.decision.decided_by)).increment(1);
         if decided.decision.fallback_reason.is_some() {
             counter!(telemetry::FALLBACKS).increment(1);
@@ -249,9 +259,19 @@ impl PaymentTask {
     }
 
     fn observe(&mut self, shared: &Shared, payment_id: &str, event: Event<'_>) -> Result<Effects, TaskError> {
+        self.observe_by(shared.rules(), shared, payment_id, event)
+    }
+
+    fn observe_by(
+        &mut self,
+        rules: Rules<'_>,
+        shared: &Shared,
+        payment_id: &str,
+        event: Event<'_>,
+    ) -> Result<Effects, TaskError> {
         let entry = self.payments.get(&shared.store, payment_id)?;
         let cause = if matches!(event, Event::Decided { .. }) { Cause::Requests } else { Cause::Events };
-        let effects = observe(shared.rules(), &mut entry.value, event);
+        let effects = observe(rules, &mut entry.value, event);
         if effects.duplicate {
             return Ok(effects);
         }
@@ -279,6 +299,15 @@ impl PaymentTask {
                 self.deltas.count(result.clone());
             }
             self.deltas.count(result);
+        }
+        for ResultForFeatures { psp_id, customer_id, belongs, told } in effects.for_features {
+            if let Some(customer) = customer_id {
+                let moments = shared.models.encoder().catalogue().history.half_lives().at(told.at);
+                let entry = self.customers.get(&shared.store, &customer)?;
+                entry.value.came((told.at, moments), told.psp, belongs, told.approved);
+                entry.mark_dirty(Cause::Events);
+            }
+            self.deltas.tell(psp_id, told.to_record());
         }
         for feedback in effects.feedback.iter().filter(|_| shared.feedback) {
             self.staged.emit(shared, key, feedback, cause.map(|pending| &pending.record))?;
@@ -318,7 +347,8 @@ impl PaymentTask {
         let watermark = self.order.watermark(now_ms).unwrap_or_default();
         let mut diverted = self.deltas.take_diverted();
         let mut counted = self.deltas.take();
-        for psp_id in diverted.keys() {
+        let mut told = self.deltas.take_told();
+        for psp_id in diverted.keys().chain(told.keys()) {
             counted.entry(psp_id.clone()).or_default();
         }
         for (psp_id, by_segment) in counted {
@@ -330,11 +360,18 @@ impl PaymentTask {
             let tally = |((segment, tile_start), tally)| SegmentTally { segment, tile_start, tally };
             let diverted = diverted.remove(&psp_id).unwrap_or_default();
             let tallies = by_segment.into_iter().map(tally).collect();
-            let delta = StatsDelta { diverted, ..StatsDelta::of_tallies(psp_id, watermark, tallies) };
+            let mut results = told.remove(&psp_id).unwrap_or_default();
+            let more = results.split_off(results.len().min(RESULTS_PER_DELTA));
+            let delta = StatsDelta { diverted, results, ..StatsDelta::of_tallies(psp_id, watermark, tallies) };
             if failpoint::is_broken("delta-lost") {
                 continue;
             }
             self.staged.emit(shared, delta.psp_id.as_str(), &delta, None)?;
+            for results in more.chunks(RESULTS_PER_DELTA) {
+                let results = results.to_vec();
+                let delta = StatsDelta { results, ..StatsDelta::of_tallies(delta.psp_id.clone(), watermark, Vec::new()) };
+                self.staged.emit(shared, delta.psp_id.as_str(), &delta, None)?;
+            }
         }
         Ok(())
     }

@@ -5,10 +5,10 @@
 use super::models::{Loaded, Serving};
 use super::shared::Shared;
 use crate::domain::learning::{CandidatePrediction, Prediction};
-use crate::domain::payment::{PreviousAttempt, RoutingRequest, Status};
+use crate::domain::payment::{RoutingRequest, Status};
 use crate::domain::psp::Segment;
 use crate::domain::{EpochMs, PspId};
-use crate::engine::features::{Came, Encoder, RequestFacts, Served};
+use crate::engine::features::{Came, CustomerHistory, Encoder, RequestFacts, Served};
 use crate::engine::policy::{Chance, Chances, DecideInput, Decided, PspView, decide};
 use crate::telemetry;
 use metrics::{counter, histogram};
@@ -25,13 +25,17 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn gather(shared: &'a Shared, request: &'a RoutingRequest, previous: &[PreviousAttempt], at: EpochMs) -> Self {
-        let encoder = shared.models.encoder();
-        let mut history = Served::new(&encoder.catalogue().history, &request.payment.payment_id);
-        for attempt in request.previous_attempts.as_deref().unwrap_or(previous) {
-            let verdict =
-                || shared.codes.judge(&attempt.psp_id, attempt.status, attempt.error_code.as_deref(), attempt.hard_soft);
-            history.tried(attempt, (attempt.status != Status::Unknown).then(|| Came::from(verdict())));
+    fn gather(shared: &'a Shared, input: &DecideInput<'a>, customer: Option<&'a CustomerHistory>) -> Self {
+        let (encoder, request, at) = (shared.models.encoder(), input.request, input.decided_at);
+        let mut history = Served::new(&encoder.catalogue().history, &*shared.global, &request.payment, at);
+        if let Some(customer) = customer {
+            history.customer(customer);
+        }
+        for attempt in request.previous_attempts.as_deref().unwrap_or(input.previous) {
+            let (psp, code) = (&attempt.psp_id, attempt.error_code.as_deref());
+            let verdict = || shared.codes.judge(psp, attempt.status, code, attempt.hard_soft);
+            let category = code.and_then(|code| shared.codes.find(psp, code)).map(|code| code.category.as_str());
+            history.tried(attempt, (attempt.status != Status::Unknown).then(|| Came::from(verdict())), category);
         }
         let all = Segment::all();
         for psp in shared.router.considered(request) {
@@ -94,10 +98,16 @@ fn chances(loaded: &Loaded, rows: &[f32]) -> Result<Vec<Chance>, String> {
 }
 
 /// The decision with its prediction, and a prediction of each model that looks on.
-pub(super) fn decided(shared: &Shared, input: &DecideInput<'_>, begun: Instant) -> (Decided, Vec<Prediction>) {
+/// `customer`: what is remembered of the payment's own.
+pub(super) fn decided(
+    shared: &Shared,
+    input: &DecideInput<'_>,
+    customer: Option<&CustomerHistory>,
+    begun: Instant,
+) -> (Decided, Vec<Prediction>) {
     let serving = shared.models.serving();
     let request = input.request;
-    let asked = Asked::gather(shared, request, input.previous, input.decided_at);
+    let asked = Asked::gather(shared, input, customer);
     let gather = begun.elapsed();
     let deadline_ms = u64::try_from(shared.settings.policy.score_deadline_ms).unwrap_or(0);
     let loaded = serving.of_payment(&shared.settings.policy.salt, &request.payment.payment_id);

@@ -52,7 +52,7 @@ impl Shared {
     }
 
     pub(super) fn rules(&self) -> Rules<'_> {
-        Rules { settings: &self.settings.engine, codes: &self.codes }
+        Rules { settings: &self.settings.engine, codes: &self.codes, usual_amount: None }
     }
 }
 
@@ -62,6 +62,7 @@ pub(super) fn changelog_of(store: StoreName) -> &'static str {
         StoreName::Payments => topics::PAYMENTS_CHANGELOG,
         StoreName::Customers => topics::CUSTOMERS_CHANGELOG,
         StoreName::Psps => topics::PSPS_CHANGELOG,
+        StoreName::Profiles => topics::PROFILES_CHANGELOG,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns nothing durable: a task that is dropped takes its staged work with it, and the inputs that caused it are read again.
 
 use super::shared::Shared;
-use crate::io::codec::{CodecError, Wire};
+use crate::io::codec::{CodecError, RecordKind, Wire};
 use crate::io::log::{Arena, Headers, Output, Record, TopicPartition};
 use crate::io::store::Shard;
 use bytes::Bytes;
@@ -82,6 +82,13 @@ impl Staged {
             headers: cause.map(trace_of).unwrap_or_default(),
         });
         Ok(())
+    }
+
+    /// Whoever reads a compacted topic is to forget this key.
+    pub(super) fn erase(&mut self, shared: &Shared, kind: RecordKind, key: &str) {
+        let (topic, key) = (shared.topics.output(kind), Some(self.arena.keep(key.as_bytes())));
+        let nothing = Output { topic, partition: None, timestamp_ms: None, key, value: None, headers: Headers::default() };
+        self.outputs.push(nothing);
     }
 
     pub(super) fn change(&mut self, shard: Shard, key: &[u8], value: Option<&[u8]>) {

@@ -5,6 +5,7 @@
 use super::TaskError;
 use super::clock::Clock;
 use super::inbox::decoded;
+use super::profiles::Profiles;
 use super::shared::Shared;
 use super::staged::Staged;
 use crate::domain::learning::StatsDelta;
@@ -20,6 +21,7 @@ use std::ops::ControlFlow;
 
 pub(super) struct StatsTask {
     shard: Shard,
+    profiles: Profiles,
     books: BTreeMap<PspId, PspBook>,
     /// When a segment was published last for having changed, in the runtime's time.
     published_ms: HashMap<PspId, HashMap<Segment, i64>>,
@@ -57,7 +59,8 @@ impl StatsTask {
         let reached = books.values().map(PspBook::now).max().map(|at| (at, now_ms));
         let staged = Staged::default();
         let published_ms = HashMap::new();
-        Ok(Self { shard, books, published_ms, reached, at_end: false, ticked_ms: now_ms, told_full: false, staged })
+        let profiles = Profiles::open(shared, partition)?;
+        Ok(Self { shard, profiles, books, published_ms, reached, at_end: false, ticked_ms: now_ms, told_full: false, staged })
     }
 
     pub(super) fn process(&mut self, shared: &Shared, record: &Record, now_ms: i64) -> Result<(), TaskError> {
@@ -89,6 +92,7 @@ impl StatsTask {
         }
         let effects = book.merge(delta, &settings.engine, &settings.health);
         self.reached = self.reached.or(Some((book.now(), now_ms)));
+        self.profiles.tell(&delta.psp_id, &delta.results, &mut self.staged)?;
         self.take(shared, &delta.psp_id, effects)
     }
 
@@ -130,6 +134,7 @@ impl StatsTask {
     }
 
     fn tick(&mut self, shared: &Shared, at: EpochMs) -> Result<(), TaskError> {
+        self.profiles.reach(at);
         let ids: Vec<PspId> = self.books.keys().cloned().collect();
         for psp_id in ids {
             let Some(book) = self.books.get_mut(&psp_id) else { continue };
@@ -171,6 +176,7 @@ impl StatsTask {
             // A PSP without events of its own is as far in time as its neighbours.
             self.tick(shared, at)?;
         }
+        self.profiles.count(shared, &mut self.staged)?;
         let interval_ms = shared.settings.health.publish_interval_ms;
         let now_ms = match shared.clock {
             Clock::Wall => now_ms,
@@ -200,7 +206,7 @@ impl StatsTask {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        !self.staged.is_empty()
+        !self.staged.is_empty() || self.profiles.has_work()
     }
 }
 

@@ -174,7 +174,7 @@ fn a_changelog_that_is_another_than_it_was_is_not_built_on() {
         positions.filter(|(_, position)| position.last.is_some()).collect::<Vec<_>>()
     };
     let positions = known(&open());
-    assert_eq!(positions.iter().map(|(shard, _)| shard.store.as_str()).collect::<BTreeSet<_>>().len(), 3, "{positions:?}");
+    assert_eq!(positions.iter().map(|(shard, _)| shard.store.as_str()).collect::<BTreeSet<_>>().len(), 4, "{positions:?}");
     let set = |shard: Shard, last: LastRecord, position: &ShardPosition| {
         let mut batch = StateBatch::default();
         batch.set_position(shard, &ShardPosition { last: Some(last), ..position.clone() }).unwrap();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a failing step fails the test, and a seeded run says its seed")]
 
 mod damage;
+mod features;
 mod hostile;
 mod models;
 mod versions;

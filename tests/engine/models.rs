@@ -9,7 +9,6 @@ use smartrouter::engine::features::{Catalogue, Encoder};
 use smartrouter::io::models;
 use smartrouter::learn::{self, Family, Kind, LoggedFeedback, Model, Options, Shares, Table};
 use smartrouter::runtime::models::PROCESSOR_SELECTOR;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 const BY_MODEL: &[(&str, &str)] = &[("policy.ranking", "model")];
@@ -165,27 +164,4 @@ fn a_canary_decides_its_share_of_the_payments() {
     let (decisions, _) = decide(&mut world, 200);
     let (champion, canary) = (by_model(&decisions, "1"), by_model(&decisions, "2"));
     assert!((30..=90).contains(&canary) && champion > 90, "{champion} {canary}");
-}
-
-/// What is computed anew from the same events is what was logged, byte for byte, however many events have come since.
-#[test]
-fn features_know_nothing_of_what_comes_later() {
-    let logged = |payments: usize| {
-        let mut world = World::new();
-        let mut engine = world.engine();
-        for _ in 0..payments / 20 {
-            world.traffic(20);
-            engine.drain().unwrap();
-        }
-        drop(engine);
-        let of = |it: Prediction| {
-            let candidates: Vec<Vec<u32>> =
-                it.candidates.iter().map(|candidate| candidate.features.iter().map(|value| value.to_bits()).collect()).collect();
-            (it.request_id, (it.request_features.iter().map(|value| value.to_bits()).collect::<Vec<u32>>(), candidates))
-        };
-        world.read::<Prediction>().into_iter().map(of).collect::<BTreeMap<_, _>>()
-    };
-    let (early, all) = (logged(200), logged(400));
-    assert_eq!((early.len(), all.len()), (200, 400));
-    assert!(early.iter().all(|(request, features)| all[request] == *features));
 }

@@ -6,6 +6,7 @@ use smartrouter::domain::payment::{
     Card, CardType, HardSoft, Initiator, MessageConfig, Payment, PaymentAttempt, PaymentOutcome, RoutingRequest, Status,
 };
 use smartrouter::engine::hashing::unit_interval;
+use smartrouter::engine::settings::Settings;
 use smartrouter::io::codec::{Codec, Wire};
 use smartrouter::io::log::embedded::{EmbeddedLog, EmbeddedOptions};
 use smartrouter::io::log::{EventLog, Output, Polled, Position, Record, TopicPartition};
@@ -65,9 +66,7 @@ impl World {
 
     /// What tasks share. Opens the state store.
     pub(crate) fn shared(&self, overrides: &[(&str, &str)]) -> Arc<Shared> {
-        let file = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/volaris.toml"));
-        let overrides = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let settings = Config::load(&LoadOptions { file, overrides, ..LoadOptions::default() }).unwrap().config.settings;
+        let settings = settings(overrides);
         let store = StateStore::open(&self.state_dir()).unwrap();
         let shared = Shared::new(Clock::Event, settings, self.codec.clone(), TopicNames::new(PREFIX), store).unwrap();
         Arc::new(shared.with_models(self.models_dir()).unwrap())
@@ -185,6 +184,13 @@ impl World {
     pub(crate) fn read<T: Wire>(&self) -> Vec<T> {
         self.records(T::KIND.topic()).iter().map(|record| self.codec.decode(record.value.as_ref().unwrap()).unwrap()).collect()
     }
+}
+
+/// Those of the shipped example merchant.
+pub(crate) fn settings(overrides: &[(&str, &str)]) -> Settings {
+    let file = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/volaris.toml"));
+    let overrides = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Config::load(&LoadOptions { file, overrides, ..LoadOptions::default() }).unwrap().config.settings
 }
 
 pub(crate) fn limits() -> Limits {

@@ -80,7 +80,8 @@ fn kill_and_restart(bed: &Bed, engine: Engine, answers: &mut Answers, begin: Beg
     read_for(answers, BEFORE_KILL)?;
     let (engine, seconds) = back_after_kill(bed, engine, answers, begin, || bed.remove_state())?;
     let mut records = 0;
-    for changelog in [topics::PAYMENTS_CHANGELOG, topics::CUSTOMERS_CHANGELOG, topics::PSPS_CHANGELOG] {
+    let of_tasks = [topics::PAYMENTS_CHANGELOG, topics::CUSTOMERS_CHANGELOG, topics::PSPS_CHANGELOG, topics::PROFILES_CHANGELOG];
+    for changelog in of_tasks {
         records += bed.records(changelog)?;
     }
     figures.add(NAME, "kill -9 to next commit, state from the changelog", ("s", None), seconds);

@@ -15,8 +15,6 @@ use serde_json::json;
 use smartrouter::domain::control::{ControlModel, Order, Stage, StageBody, Stages, Wish};
 use smartrouter::io::codec::Codec;
 use smartrouter::io::log::EventLog;
-use smartrouter::learn::{self, Files};
-use smartrouter::runtime::models::PROCESSOR_SELECTOR;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum To {
@@ -112,18 +110,7 @@ fn objection(context: &Context, order: &Order, stages: &Stages) -> Result<Option
         Wish::Shadow { .. } | Wish::Rollback | Wish::Retire { .. } => return Ok(None),
     };
     let named = Named { name: order.name.clone(), version: version.clone() };
-    let files = named.files(context)?;
-    let skew = skew(&order.name, &files)?.map(str::to_owned);
-    Ok(skew.or_else(|| gate::objection(&named, &files, stages.champion(&order.name), all)))
-}
-
-/// A model that decides has to have learned from what decisions are told.
-fn skew(name: &str, files: &Files) -> Result<Option<&'static str>> {
-    let (_, lineage) = learn::about(files)?;
-    let is_logged = lineage["dataset"]["log"].as_array().is_some_and(|ranges| !ranges.is_empty());
-    let objection = "it learned from files, with counts over many payments that decisions are not told: they would see them at their priors \
-                     only; train it on what `dataset build --from-log` makes";
-    Ok((name == PROCESSOR_SELECTOR && !is_logged).then_some(objection))
+    Ok(gate::objection(&named, &named.files(context)?, stages.champion(&order.name), all))
 }
 
 fn carry_out(context: &Context, mut order: Order, (force, execute): (bool, bool)) -> Result<Verdict> {

@@ -2,6 +2,7 @@
 
 use super::facts::{CandidateFacts, RequestFacts};
 use super::key::{self, Property};
+use super::request::last_lookalike;
 use super::value::Value;
 use crate::domain::psp::WindowStats;
 
@@ -17,13 +18,13 @@ pub(super) const CANDIDATE: &[(&str, CandidateFeature)] = &[
     ("seconds_since_tried", |it, psp| Value::number(psp.tried_at.map(|then| it.seconds_since(then)))),
     ("is_previous_psp", |it, psp| Value::flag(it.last().map(|last| last.psp == psp.psp))),
     ("approved_customer_last", |it, psp| {
-        let approved_by = it.customer.map(|customer| customer.approved_by).filter(|by| *by != 0);
+        let approved_by = it.customer.map(|customer| customer.profile.approved_by).filter(|by| *by != 0);
         Value::flag(approved_by.map(|by| by == psp.psp))
     }),
-    ("lookalike_was_here", |it, psp| Value::flag(it.lookalike.map(|profile| profile.last_psp == psp.psp))),
+    ("lookalike_was_here", |it, psp| Value::flag(last_lookalike(it).map(|last| last == psp.psp))),
     ("traffic_share", |it, psp| {
         let (_, here) = it.fast(psp.outcomes(Property::Merchant));
-        let (_, all) = it.fast(it.alone(Property::Merchant));
+        let (_, all) = it.alone(Property::Merchant).fast;
         Value::rate((here, all))
     }),
 ];
@@ -48,10 +49,10 @@ pub(super) const PSP_STATE: &[(&str, CandidateFeature)] = &[
     ("psp_timeout_rate_24h", |_, psp| timed_out(window(psp, 2))),
     ("psp_error_rate_24h", |_, psp| failed(window(psp, 2))),
     ("psp_results_24h", |_, psp| results(window(psp, 2))),
-    ("psp_attempts_minute", |_, psp| Value::count(psp.pace.1)),
-    ("psp_failures_in_a_row", |_, psp| Value::count(psp.profile.map_or(0, |profile| profile.failures_in_a_row))),
+    ("psp_results_minute", |it, psp| Value::count(psp.standing(Property::Any).map_or(0, |any| it.in_minute(any)))),
+    ("psp_failures_in_a_row", |_, psp| Value::count(psp.standing(Property::Any).map_or(0, |any| any.failures_in_a_row))),
     ("psp_seconds_since_approval", |it, psp| {
-        let approved_at = psp.profile.and_then(|profile| profile.approved_at);
+        let approved_at = psp.standing(Property::Any).and_then(|any| any.approved_at);
         Value::number(approved_at.map(|then| it.seconds_since(then)))
     }),
 ];
@@ -95,6 +96,7 @@ pub(super) const HISTORY: &[(&str, CandidateFeature)] = &[
     ("psp_rate_recent", |it, psp| Value::rate(it.fast(psp.outcomes(Property::Any)))),
     ("merchant_psp_rate", |it, psp| slow(it, psp, Property::Merchant)),
     ("bin_psp_rate", |it, psp| slow(it, psp, Property::Bin)),
+    ("bin_psp_rate_recent", |it, psp| Value::rate(it.fast(psp.outcomes(Property::Bin)))),
     ("bin_psp_results", |it, psp| Value::count(it.slow(psp.outcomes(Property::Bin)).1)),
     ("country_psp_rate", |it, psp| slow(it, psp, Property::Country)),
     ("brand_psp_rate", |it, psp| slow(it, psp, Property::Brand)),
@@ -109,8 +111,8 @@ pub(super) const HISTORY: &[(&str, CandidateFeature)] = &[
     ("attempt_number_psp_rate", |it, psp| slow(it, psp, Property::AttemptNumber)),
     ("previous_psp_rate", |it, psp| slow(it, psp, Property::PreviousPsp)),
     ("message_psp_rate", |it, psp| slow(it, psp, Property::Message)),
-    ("customer_psp_rate", |it, psp| slow(it, psp, Property::Customer)),
-    ("token_psp_rate", |it, psp| slow(it, psp, Property::Token)),
+    ("customer_psp_rate", |it, psp| Value::rate(it.slow(psp.of_customer))),
+    ("token_psp_rate", |it, psp| Value::rate(it.slow(psp.of_card))),
 ];
 
 fn slow<'a>(it: &RequestFacts<'a>, psp: &CandidateFacts<'a>, property: Property) -> Value<'a> {

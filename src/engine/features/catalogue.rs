@@ -8,6 +8,7 @@ use super::candidate::{self, CandidateFeature};
 use super::key::HOUR_MS;
 use super::request::{self, RequestFeature};
 use super::state::HalfLives;
+use crate::domain::EpochMs;
 use crate::engine::hashing::sha256_hex;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -42,15 +43,25 @@ pub struct HistorySettings {
     pub chain_retention_days: i64,
     /// Values of each kind that are kept at most.
     pub entities_max: usize,
+    /// Counts over many payments move on at whole multiples of so many seconds ...
+    pub count_every_seconds: i64,
+    /// ... and are asked for so long after that at the earliest: by then every instance knows them.
+    pub count_delay_seconds: i64,
 }
 
 impl HistorySettings {
-    pub(super) fn half_lives(&self) -> HalfLives {
+    pub fn half_lives(&self) -> HalfLives {
         let ms = |hours: f64| hours * HOUR_MS as f64;
         HalfLives { fast_ms: ms(self.fast_half_life_hours), slow_ms: ms(self.slow_half_life_hours) }
     }
 
-    pub(super) fn retention_ms(&self) -> i64 {
+    /// Up to when results are in the counts over many payments that a feature at this time reads.
+    pub fn counted_to(&self, at: EpochMs) -> EpochMs {
+        let every_ms = self.count_every_seconds * 1_000;
+        at.saturating_sub(self.count_delay_seconds * 1_000).div_euclid(every_ms).saturating_mul(every_ms)
+    }
+
+    pub fn retention_ms(&self) -> i64 {
         self.retention_days * 24 * HOUR_MS
     }
 
@@ -66,6 +77,11 @@ impl HistorySettings {
         let days = [self.retention_days, self.chain_retention_days];
         if !days.iter().all(|days| (1..=10_000).contains(days)) || self.entities_max == 0 {
             return Err(CatalogueError::History("retention is 1 to 10,000 days, and entities_max at least 1".to_owned()));
+        }
+        if !(1..=3_600).contains(&self.count_every_seconds) || !(1..=3_600).contains(&self.count_delay_seconds) {
+            return Err(CatalogueError::History(
+                "counts move on every 1 to 3,600 seconds, known 1 to 3,600 seconds later".to_owned(),
+            ));
         }
         Ok(())
     }

@@ -2,9 +2,10 @@
 //!
 //! Owns the look-ups. Allocates nothing, and changes nothing: history is read as it stands.
 
+use super::customer::{Card, CustomerHistory};
 use super::history::HistoryView;
-use super::key::{self, Key, Property, Subject, Traits, hash_of, hash_or_absent};
-use super::state::{Came, Chain, Moments, Outcomes, Profile, Try};
+use super::key::{Key, Property, Traits, hash_of, hash_or_absent};
+use super::state::{Came, Chain, MINUTE_MS, Moments, Outcomes, Standing, Try};
 use crate::domain::payment::Payment;
 use crate::domain::psp::Windows;
 use crate::domain::{EpochMs, PspId};
@@ -16,18 +17,69 @@ pub struct RequestFacts<'a> {
     pub(super) at: EpochMs,
     pub(super) attempt_number: i32,
     pub(super) now: Moments,
+    /// The last whole minute that counts over many payments know, by number.
+    minute: i64,
     pub(super) traits: Traits,
     pub(super) chain: Option<&'a Chain>,
     pub(super) tries: Tries,
-    pub(super) customer: Option<&'a Profile>,
-    pub(super) token: Option<&'a Profile>,
-    pub(super) lookalike: Option<&'a Profile>,
-    pub(super) order: Option<&'a Profile>,
-    pub(super) merchant: Option<&'a Profile>,
+    pub(super) customer: Option<&'a CustomerHistory>,
+    pub(super) card: Option<&'a Card>,
     /// Over all PSPs, in order of `Property::ALONE`.
-    pub(super) alone: [Option<&'a Outcomes>; Property::ALONE.len()],
-    /// The merchant's attempts in this second and this minute.
-    pub(super) pace: (u32, u32),
+    alone: [Sum; Property::ALONE.len()],
+}
+
+/// What came of payments with something in common, at all PSPs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sum {
+    /// Approved ones and all, over a short and a long half-life.
+    pub(super) fast: (f64, f64),
+    pub(super) slow: (f64, f64),
+    pub(super) results: u32,
+    pub(super) approvals: u32,
+    pub(super) approved_at: Option<EpochMs>,
+    amounts_log: f64,
+    /// In the last minute that is counted.
+    pub(super) in_minute: u32,
+    /// When the last result was, and the PSP that it was at.
+    pub(super) last: Option<(EpochMs, u64)>,
+}
+
+impl Sum {
+    fn of(property: Property, hash: u64, request: (Moments, i64), history: &dyn HistoryView) -> Self {
+        let mut sum = Self::default();
+        if hash == 0 {
+            return sum;
+        }
+        let (now, minute) = request;
+        let plus = |a: (f64, f64), b: (f64, f64)| (a.0 + b.0, a.1 + b.1);
+        for &psp in history.psps() {
+            let Some(standing) = history.standing(Key { property, psp, hash }) else { continue };
+            sum.fast = plus(sum.fast, standing.outcomes.fast(now));
+            sum.slow = plus(sum.slow, standing.outcomes.slow(now));
+            sum.results = sum.results.saturating_add(standing.results);
+            sum.approvals = sum.approvals.saturating_add(standing.approvals);
+            sum.approved_at = sum.approved_at.max(standing.approved_at);
+            sum.amounts_log += standing.amounts_log;
+            sum.in_minute += if standing.minute == minute { standing.in_minute } else { 0 };
+            sum.last = sum.last.max(Some((standing.last_at(), psp)));
+        }
+        sum
+    }
+
+    /// The mean of ln(1 + amount in major units).
+    pub(super) fn amount_log(&self) -> Option<f64> {
+        (self.results > 0).then(|| self.amounts_log / f64::from(self.results))
+    }
+}
+
+/// The mean of the merchant's amounts on the scale of their logarithms, in major units; `psps`: those that anything was counted at.
+pub fn usual_amount(payment: &Payment, psps: &[u64], standing: impl Fn(Key) -> Option<Standing>) -> Option<f64> {
+    let hash = hash_or_absent(Some(&payment.merchant_id));
+    let at_psp = |psp: &u64| standing(Key { property: Property::Merchant, psp: *psp, hash });
+    let sums = psps.iter().filter_map(at_psp).fold((0.0, 0_u32), |(amounts, results), standing| {
+        (amounts + standing.amounts_log, results.saturating_add(standing.results))
+    });
+    (sums.1 > 0).then(|| (sums.0 / f64::from(sums.1)).exp_m1())
 }
 
 /// The attempts on a payment so far, counted.
@@ -63,33 +115,29 @@ impl Tries {
 impl<'a> RequestFacts<'a> {
     /// `attempt_number`: as it is told; never less than the attempts that history knows of say.
     pub fn gather(payment: &'a Payment, at: EpochMs, attempt_number: i32, history: &'a dyn HistoryView) -> Self {
-        let chain = history.chain(Key::new(Subject::Payment, hash_of(&payment.payment_id)));
+        let chain = history.chain(hash_of(&payment.payment_id));
         let previous = chain.and_then(Chain::last).map_or(0, |last| last.psp);
         let tries = Tries::of(chain);
         let attempt_number = attempt_number.max(i32::try_from(tries.all).unwrap_or(i32::MAX - 1) + 1);
-        let profile = |subject: Subject, hash: u64| if hash == 0 { None } else { history.profile(Key::new(subject, hash)) };
-        let merchant = hash_or_absent(Some(&payment.merchant_id));
-        let of_merchant = profile(Subject::Merchant, merchant);
-        let traits = Traits::of(payment, at, attempt_number, previous, of_merchant.and_then(Profile::usual_amount));
-        let pace = history.pace(Key::new(Subject::Merchant, merchant)).map_or((0, 0), |pace| pace.read(at));
+        let customer = hash_or_absent(payment.customer_id.as_deref());
+        let customer = if customer == 0 { None } else { history.customer(customer) };
+        let token = hash_or_absent(payment.card.token.as_deref());
+        let usual = usual_amount(payment, history.psps(), |key| history.standing(key));
+        let traits = Traits::of(payment, at, attempt_number, previous, usual);
+        let now = history.settings().half_lives().at(at);
+        let minute = history.settings().counted_to(at).div_euclid(MINUTE_MS) - 1;
         Self {
             payment,
             at,
             attempt_number,
-            now: history.settings().half_lives().at(at),
+            now,
+            minute,
             traits,
             chain,
             tries,
-            customer: profile(Subject::Customer, traits.get(Property::Customer)),
-            token: profile(Subject::Token, traits.get(Property::Token)),
-            lookalike: profile(Subject::Lookalike, key::lookalike_of(payment)),
-            order: profile(Subject::Order, hash_or_absent(Some(&payment.order_id))),
-            merchant: of_merchant,
-            alone: Property::ALONE.map(|property| {
-                let hash = traits.get(property);
-                if hash == 0 { None } else { history.outcomes(Key::new(Subject::Property(property), hash)) }
-            }),
-            pace,
+            customer,
+            card: customer.filter(|_| token != 0).and_then(|customer| customer.card(token)),
+            alone: Property::ALONE.map(|property| Sum::of(property, traits.get(property), (now, minute), history)),
         }
     }
 
@@ -97,9 +145,13 @@ impl<'a> RequestFacts<'a> {
         self.chain.and_then(Chain::last)
     }
 
-    /// Approved ones and all, over all PSPs.
-    pub(super) fn alone(&self, property: Property) -> Option<&'a Outcomes> {
-        Property::ALONE.iter().position(|known| *known == property).and_then(|place| self.alone[place])
+    /// Over all PSPs. Of a property that is not asked for alone, nothing.
+    pub(super) fn alone(&self, property: Property) -> Sum {
+        Property::ALONE.iter().position(|known| *known == property).map_or_else(Sum::default, |place| self.alone[place])
+    }
+
+    pub(super) fn lookalike(&self) -> Option<Sum> {
+        Some(self.alone(Property::Lookalike)).filter(|sum| sum.results > 0)
     }
 
     pub(super) fn slow(&self, outcomes: Option<&Outcomes>) -> (f64, f64) {
@@ -108,6 +160,11 @@ impl<'a> RequestFacts<'a> {
 
     pub(super) fn fast(&self, outcomes: Option<&Outcomes>) -> (f64, f64) {
         outcomes.map_or((0.0, 0.0), |outcomes| outcomes.fast(self.now))
+    }
+
+    /// Results in the last whole minute that is counted.
+    pub(super) fn in_minute(&self, standing: &Standing) -> u32 {
+        if standing.minute == self.minute { standing.in_minute } else { 0 }
     }
 
     pub(super) fn seconds_since(&self, then: EpochMs) -> f64 {
@@ -120,11 +177,10 @@ impl<'a> RequestFacts<'a> {
 pub struct CandidateFacts<'a> {
     pub(super) psp: u64,
     /// By `Property as usize`.
-    pub(super) outcomes: [Option<&'a Outcomes>; Property::EVERY.len()],
+    standings: [Option<Standing>; Property::EVERY.len()],
+    pub(super) of_customer: Option<&'a Outcomes>,
+    pub(super) of_card: Option<&'a Outcomes>,
     pub(super) windows: Option<&'a Windows>,
-    pub(super) profile: Option<&'a Profile>,
-    /// All attempts at the PSP in this second and this minute.
-    pub(super) pace: (u32, u32),
     /// The payment's own attempts at it.
     pub(super) tried: u32,
     pub(super) tried_at: Option<EpochMs>,
@@ -133,23 +189,26 @@ pub struct CandidateFacts<'a> {
 impl<'a> CandidateFacts<'a> {
     pub fn gather(request: &RequestFacts<'a>, psp_id: &PspId, history: &'a dyn HistoryView) -> Self {
         let psp = hash_of(psp_id.as_str());
-        let own = Key::new(Subject::Psp, psp);
         let tries = request.chain.iter().flat_map(|chain| &chain.tries).filter(|tried| tried.psp == psp);
         Self {
             psp,
-            outcomes: Property::EVERY.map(|property| {
+            standings: Property::EVERY.map(|property| {
                 let hash = request.traits.get(property);
-                if hash == 0 { None } else { history.outcomes(Key::at_psp(property, hash, psp)) }
+                if hash == 0 { None } else { history.standing(Key { property, psp, hash }) }
             }),
+            of_customer: request.customer.and_then(|customer| customer.at_psp(psp)),
+            of_card: request.card.and_then(|card| card.at_psp(psp)),
             windows: history.windows(psp),
-            profile: history.profile(own),
-            pace: history.pace(own).map_or((0, 0), |pace| pace.read(request.at)),
             tried: tries.clone().count() as u32,
             tried_at: tries.map(|tried| tried.at).max(),
         }
     }
 
-    pub(super) fn outcomes(&self, property: Property) -> Option<&'a Outcomes> {
-        self.outcomes[property as usize]
+    pub(super) fn standing(&self, property: Property) -> Option<&Standing> {
+        self.standings[property as usize].as_ref()
+    }
+
+    pub(super) fn outcomes(&self, property: Property) -> Option<&Outcomes> {
+        self.standing(property).map(|standing| &standing.outcomes)
     }
 }

@@ -1,30 +1,34 @@
 //! History as features see it: attempts and results, in the order of their times, become counts by key.
 //!
-//! Owns what is kept and when it is forgotten. Never reads ahead: what a result says counts from the moment when it is told, and a
-//! key that is asked for is answered as it stands.
+//! Owns what is kept of a file's history and when it is forgotten; a running router keeps the same in its stores. Never reads ahead:
+//! what a result says counts from the moment when it is told, counts over many payments from their next step on (`counts`), and what
+//! is asked for is answered as it stands.
 //!
-//! Memory: at most `entities_max` of each kind of value (a profile 96 bytes with its key, outcomes 80, a pace up to 1 KB, a chain
-//! 220 for each of at most 16 attempts), and for each PSP its windows (about 200 KB when busy). Beyond that, what is new is not
-//! kept until old values are forgotten.
+//! Memory: at most `entities_max` of each kind of value (a count 140 bytes with its key, a customer about 500, a chain 80 for each
+//! of at most 16 attempts), and for each PSP its windows (about 200 KB when busy). Beyond that, what is new is not kept until old
+//! values are forgotten.
 
 use super::catalogue::HistorySettings;
-use super::key::{self, Key, Property, Subject, Traits, hash_of, hash_or_absent};
-use super::state::{Chain, HalfLives, Outcomes, Pace, Profile, Try};
+use super::counts::Counts;
+use super::customer::{Belongs, CustomerHistory, amount_log};
+use super::facts::usual_amount;
+use super::key::{Key, KeyHashing, Traits, hash_of, hash_or_absent};
+use super::state::{Chain, Standing, Told, Try};
 use crate::domain::EpochMs;
 use crate::domain::learning::Tally;
-use crate::domain::payment::{Payment, PaymentAttempt};
+use crate::domain::payment::PaymentAttempt;
 use crate::domain::psp::Windows;
 use crate::engine::codes::Verdict;
 use crate::engine::window::SegmentWindows;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
-/// What features may ask of history. `History` is one; tasks that keep the values in their store can be another.
+/// What features may ask of history. `History` is one; `Served` is what a decision knows.
 pub trait HistoryView {
-    fn outcomes(&self, key: Key) -> Option<&Outcomes>;
-    fn profile(&self, key: Key) -> Option<&Profile>;
-    fn chain(&self, key: Key) -> Option<&Chain>;
-    fn pace(&self, key: Key) -> Option<&Pace>;
+    fn standing(&self, key: Key) -> Option<Standing>;
+    /// Hashes of the PSPs that anything was counted at, in order.
+    fn psps(&self) -> &[u64];
+    fn chain(&self, payment: u64) -> Option<&Chain>;
+    fn customer(&self, customer: u64) -> Option<&CustomerHistory>;
     /// The windows of a PSP, all segments together, as of now.
     fn windows(&self, psp: u64) -> Option<&Windows>;
     fn settings(&self) -> &HistorySettings;
@@ -44,31 +48,10 @@ pub struct AttemptResult<'a> {
     pub category: Option<&'a str>,
 }
 
-/// Keys are hashes already.
-#[derive(Clone, Copy, Debug, Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-    fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0.rotate_left(23) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-    fn write_isize(&mut self, value: isize) {
-        self.write_u64(value as u64);
-    }
-}
-
-/// Values by key, of one kind.
+/// Values by hash, of one kind.
 #[derive(Clone, Debug)]
 struct Kept<T> {
-    values: HashMap<Key, T, BuildHasherDefault<KeyHasher>>,
+    values: HashMap<u64, T, KeyHashing>,
     last_at: fn(&T) -> EpochMs,
     retention_ms: i64,
     swept_at: EpochMs,
@@ -79,19 +62,15 @@ impl<T: Default> Kept<T> {
         Self { values: HashMap::default(), last_at, retention_ms, swept_at: EpochMs::MIN }
     }
 
-    fn get(&self, key: Key) -> Option<&T> {
-        self.values.get(&key)
-    }
-
     /// The value to change; a new one where there is room.
-    fn entry(&mut self, key: Key, now: EpochMs, most: usize) -> Option<&mut T> {
-        if self.values.len() >= most && !self.values.contains_key(&key) {
+    fn entry(&mut self, hash: u64, now: EpochMs, most: usize) -> Option<&mut T> {
+        if self.values.len() >= most && !self.values.contains_key(&hash) {
             self.sweep(now);
             if self.values.len() >= most {
                 return None;
             }
         }
-        Some(self.values.entry(key).or_default())
+        Some(self.values.entry(hash).or_default())
     }
 
     /// Forgets what is old; seldom enough that a full table does not look through itself at every event.
@@ -111,16 +90,28 @@ struct PspWindows {
     published: Windows,
 }
 
+/// An attempt whose result is not known.
+#[derive(Clone, Copy, Debug, Default)]
+struct Untold {
+    at: EpochMs,
+    customer: u64,
+    belongs: Belongs,
+    traits: Traits,
+    amount_log: f64,
+}
+
 #[derive(Clone, Debug)]
 pub struct History {
     settings: HistorySettings,
-    half_lives: HalfLives,
     now: EpochMs,
-    outcomes: Kept<Outcomes>,
-    profiles: Kept<Profile>,
+    counts: Counts,
+    /// Those that results were told of, in order.
+    psps: Vec<u64>,
+    customers: Kept<CustomerHistory>,
     chains: Kept<Chain>,
-    paces: Kept<Pace>,
-    psps: HashMap<u64, PspWindows, BuildHasherDefault<KeyHasher>>,
+    /// By hash of the attempt.
+    untold: Kept<Untold>,
+    windows: HashMap<u64, PspWindows, KeyHashing>,
 }
 
 /// PSPs with windows at most.
@@ -129,27 +120,32 @@ const PSPS_MAX: usize = 1_000;
 impl History {
     pub fn new(settings: HistorySettings) -> Self {
         Self {
-            half_lives: settings.half_lives(),
             now: EpochMs::MIN,
-            outcomes: Kept::new(settings.retention_ms(), Outcomes::last_at),
-            profiles: Kept::new(settings.retention_ms(), |profile| profile.last_at),
+            counts: Counts::new(&settings),
+            psps: Vec::new(),
+            customers: Kept::new(settings.retention_ms(), CustomerHistory::last_at),
             chains: Kept::new(settings.chain_retention_ms(), |chain| chain.last().map_or(0, |attempt| attempt.at)),
-            paces: Kept::new(key::HOUR_MS, Pace::last_at),
-            psps: HashMap::default(),
+            untold: Kept::new(settings.chain_retention_ms(), |untold| untold.at),
+            windows: HashMap::default(),
             settings,
         }
     }
 
-    /// Time passes: windows move on.
+    /// Time passes: windows and counts move on.
     pub fn advance(&mut self, to: EpochMs) {
         if to <= self.now {
             return;
         }
         self.now = to;
-        for psp in self.psps.values_mut() {
+        for psp in self.windows.values_mut() {
             if psp.windows.advance(to) {
                 psp.published = psp.windows.published();
             }
+        }
+        while self.counts.begin(self.settings.counted_to(to)) {
+            while !self.counts.count(usize::MAX) {}
+            while self.counts.take_changed().is_some() {}
+            self.counts.sweep(to);
         }
     }
 
@@ -158,84 +154,66 @@ impl History {
         let (payment, at) = (&attempt.payment, attempt.attempted_at);
         self.advance(at);
         let most = self.settings.entities_max;
-        let psp = hash_of(attempt.psp_id.as_str());
-        let chain_key = Key::new(Subject::Payment, hash_of(&payment.payment_id));
-        let previous = self.chains.get(chain_key).and_then(Chain::last).map_or(0, |last| last.psp);
-        let merchant = Key::new(Subject::Merchant, hash_or_absent(Some(&payment.merchant_id)));
-        let usual_amount = self.profiles.get(merchant).and_then(Profile::usual_amount);
-        let tried = Try {
-            attempt: hash_of(&attempt.attempt_id),
-            psp,
-            at,
-            traits: Traits::of(payment, at, attempt.attempt_number, previous, usual_amount),
-            profiles: profiles_of(payment),
-            came: None,
-            code: 0,
-            category: 0,
-        };
-        let amount_log = key::major_amount(payment).max(0.0).ln_1p();
-        for profile_key in profile_keys(&tried) {
-            if let Some(profile) = self.profiles.entry(profile_key, at, most) {
-                profile.saw_attempt(at, psp, amount_log);
-            }
+        let chain_key = hash_of(&payment.payment_id);
+        let previous = self.chains.values.get(&chain_key).and_then(Chain::last).map_or(0, |last| last.psp);
+        let usual = usual_amount(payment, &self.psps, |key| self.counts.get(key));
+        let (belongs, amount_log) = (Belongs::of(payment), amount_log(payment));
+        let customer = hash_or_absent(payment.customer_id.as_deref());
+        if let Some(known) = (customer != 0).then(|| self.customers.entry(customer, at, most)).flatten() {
+            known.attempted(at, belongs, amount_log);
         }
-        for pace_key in [Key::new(Subject::Psp, psp), merchant] {
-            if let Some(pace) = self.paces.entry(pace_key, at, most) {
-                pace.add(at);
-            }
+        let attempt_key = hash_of(&attempt.attempt_id);
+        if let Some(untold) = self.untold.entry(attempt_key, at, most) {
+            let traits = Traits::of(payment, at, attempt.attempt_number, previous, usual);
+            *untold = Untold { at, customer, belongs, traits, amount_log };
         }
         if let Some(chain) = self.chains.entry(chain_key, at, most) {
-            chain.push(tried);
+            let psp = hash_of(attempt.psp_id.as_str());
+            chain.push(Try { attempt: attempt_key, psp, at, came: None, code: 0, category: 0 });
         }
     }
 
     /// What came of an attempt. One that is not remembered, or has a result already, changes nothing.
     pub fn result(&mut self, result: &AttemptResult<'_>) {
         self.advance(result.at);
-        let key = Key::new(Subject::Payment, hash_of(result.payment_id));
         let attempt = hash_of(result.attempt_id);
-        let chain = self.chains.values.get_mut(&key);
+        let chain = self.chains.values.get_mut(&hash_of(result.payment_id));
         let found = chain.and_then(|chain| chain.tries.iter_mut().rev().find(|tried| tried.attempt == attempt));
         let Some(tried) = found.filter(|tried| tried.came.is_none()) else { return };
         tried.came = Some(result.verdict.into());
         tried.code = hash_or_absent(result.code);
         tried.category = hash_or_absent(result.category);
-        let tried = *tried;
-        let approved = result.verdict == Verdict::Approved;
-        self.count(&tried, result.at, approved);
-        self.count_in_windows(tried.psp, result);
+        let psp = tried.psp;
+        if let Some(untold) = self.untold.values.remove(&attempt) {
+            self.count(psp, &untold, result);
+        }
+        self.count_in_windows(psp, result);
     }
 
-    fn count(&mut self, tried: &Try, at: EpochMs, approved: bool) {
-        let (most, moments) = (self.settings.entities_max, self.half_lives.at(at));
-        for key in profile_keys(tried) {
-            if let Some(profile) = self.profiles.values.get_mut(&key) {
-                profile.saw_result(at, tried.psp, approved);
-            }
+    fn count(&mut self, psp: u64, untold: &Untold, result: &AttemptResult<'_>) {
+        let (at, approved) = (result.at, result.verdict == Verdict::Approved);
+        if let Some(customer) = self.customers.values.get_mut(&untold.customer) {
+            customer.came((at, self.settings.half_lives().at(at)), psp, untold.belongs, approved);
         }
-        let of = |property: Property| (property, tried.traits.get(property));
-        let at_psp = Property::EVERY.map(of).map(|(property, hash)| (hash, Key::at_psp(property, hash, tried.psp)));
-        let alone = Property::ALONE.map(of).map(|(property, hash)| (hash, Key::new(Subject::Property(property), hash)));
-        for (_, key) in at_psp.into_iter().chain(alone).filter(|(hash, _)| *hash != 0) {
-            if let Some(outcomes) = self.outcomes.entry(key, at, most) {
-                outcomes.add(at, moments, approved);
-            }
+        if let Err(place) = self.psps.binary_search(&psp) {
+            self.psps.insert(place, psp);
         }
+        self.counts.tell(Told { at, psp, traits: untold.traits, approved, amount_log: untold.amount_log });
     }
 
     /// Values of each kind.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 4] {
-        [self.outcomes.values.len(), self.profiles.values.len(), self.chains.values.len(), self.paces.values.len()]
+        [self.counts.len(), self.customers.values.len(), self.chains.values.len(), self.untold.values.len()]
     }
 
     fn count_in_windows(&mut self, psp: u64, result: &AttemptResult<'_>) {
-        if self.psps.len() >= PSPS_MAX && !self.psps.contains_key(&psp) {
+        if self.windows.len() >= PSPS_MAX && !self.windows.contains_key(&psp) {
             return;
         }
         let now = self.now;
         let new = || PspWindows { windows: SegmentWindows::new(now), published: Windows::default() };
-        let psp = self.psps.entry(psp).or_insert_with(new);
+        let psp = self.windows.entry(psp).or_insert_with(new);
         let mut tally = Tally::default();
         tally.count(result.verdict, result.latency_ms, result.amount_minor, None);
         psp.windows.add(result.at, &tally);
@@ -243,40 +221,21 @@ impl History {
     }
 }
 
-/// Customer, card, lookalike, order.
-fn profiles_of(payment: &Payment) -> [u64; 4] {
-    [
-        hash_or_absent(payment.customer_id.as_deref()),
-        hash_or_absent(payment.card.token.as_deref()),
-        key::lookalike_of(payment),
-        hash_or_absent(Some(&payment.order_id)),
-    ]
-}
-
-const PROFILES: [Subject; 4] = [Subject::Customer, Subject::Token, Subject::Lookalike, Subject::Order];
-
-/// Whose profiles an attempt changes.
-fn profile_keys(tried: &Try) -> impl Iterator<Item = Key> {
-    let own = PROFILES.into_iter().zip(tried.profiles);
-    let others = [(Subject::Psp, tried.psp), (Subject::Merchant, tried.traits.get(Property::Merchant))];
-    own.chain(others).filter(|(_, hash)| *hash != 0).map(|(subject, hash)| Key::new(subject, hash))
-}
-
 impl HistoryView for History {
-    fn outcomes(&self, key: Key) -> Option<&Outcomes> {
-        self.outcomes.get(key)
+    fn standing(&self, key: Key) -> Option<Standing> {
+        self.counts.get(key)
     }
-    fn profile(&self, key: Key) -> Option<&Profile> {
-        self.profiles.get(key)
+    fn psps(&self) -> &[u64] {
+        &self.psps
     }
-    fn chain(&self, key: Key) -> Option<&Chain> {
-        self.chains.get(key)
+    fn chain(&self, payment: u64) -> Option<&Chain> {
+        self.chains.values.get(&payment)
     }
-    fn pace(&self, key: Key) -> Option<&Pace> {
-        self.paces.get(key)
+    fn customer(&self, customer: u64) -> Option<&CustomerHistory> {
+        self.customers.values.get(&customer)
     }
     fn windows(&self, psp: u64) -> Option<&Windows> {
-        self.psps.get(&psp).map(|psp| &psp.published)
+        self.windows.get(&psp).map(|psp| &psp.published)
     }
     fn settings(&self) -> &HistorySettings {
         &self.settings

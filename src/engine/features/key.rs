@@ -1,12 +1,13 @@
-//! What is counted apart: customers, cards, payments, and the properties of a payment, alone and at each PSP.
+//! What is counted apart: the properties of a payment, at each PSP.
 //!
-//! A key is a kind and a 64-bit hash of the value: of a fixed size, made without allocation, the same in every build, and no name or
+//! A key is a property, a PSP and a 64-bit hash of the value: of a fixed size, made without allocation, the same in every build, and no name or
 //! token is kept. Two values of ten million share a key with probability 3 in a million; their counts are then added.
 
 use crate::domain::EpochMs;
 use crate::domain::money::currency_exponent;
 use crate::domain::payment::{Initiator, Payment};
 use serde::{Deserialize, Serialize};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// A property of a payment at an attempt, whose outcomes are counted at each PSP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -27,8 +28,6 @@ pub enum Property {
     AttemptNumber,
     /// The PSP of the attempt before.
     PreviousPsp,
-    Customer,
-    Token,
     /// Who initiates, and what the message carries.
     Message,
     /// Brand, 3-D Secure, and whether it is the first attempt.
@@ -37,10 +36,12 @@ pub enum Property {
     BrandThreeDsFirstSize,
     /// The size of the amount, and the eighth of the day.
     SizeDayPart,
+    /// Payments that look the same: of those that name neither customer nor card.
+    Lookalike,
 }
 
 impl Property {
-    pub const EVERY: [Self; 17] = [
+    pub const EVERY: [Self; 16] = [
         Self::Any,
         Self::Merchant,
         Self::Bin,
@@ -52,47 +53,70 @@ impl Property {
         Self::Hour,
         Self::AttemptNumber,
         Self::PreviousPsp,
-        Self::Customer,
-        Self::Token,
         Self::Message,
         Self::BrandThreeDsFirst,
         Self::BrandThreeDsFirstSize,
         Self::SizeDayPart,
+        Self::Lookalike,
     ];
-    /// Those whose outcomes are counted over all PSPs too.
-    pub const ALONE: [Self; 4] = [Self::Merchant, Self::Bin, Self::Country, Self::BrandThreeDs];
-}
+    /// Those that are asked for over all PSPs too.
+    pub const ALONE: [Self; 5] = [Self::Merchant, Self::Bin, Self::Country, Self::BrandThreeDs, Self::Lookalike];
 
-/// Of what a value is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Subject {
-    Merchant,
-    Customer,
-    Token,
-    /// Payments that look the same: for logs that name neither customer nor card.
-    Lookalike,
-    Order,
-    Payment,
-    Psp,
-    Property(Property),
-    PropertyAtPsp(Property),
+    /// In keys of `stats.profiles`: it is not to change.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Merchant => "merchant",
+            Self::Bin => "bin",
+            Self::Country => "country",
+            Self::Brand => "brand",
+            Self::BrandThreeDs => "brand_three_ds",
+            Self::BrandThreeDsCountry => "brand_three_ds_country",
+            Self::AmountBand => "amount_band",
+            Self::Hour => "hour",
+            Self::AttemptNumber => "attempt_number",
+            Self::PreviousPsp => "previous_psp",
+            Self::Message => "message",
+            Self::BrandThreeDsFirst => "brand_three_ds_first",
+            Self::BrandThreeDsFirstSize => "brand_three_ds_first_size",
+            Self::SizeDayPart => "size_day_part",
+            Self::Lookalike => "lookalike",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key {
-    pub subject: Subject,
+    pub property: Property,
+    /// Hash of the PSP's id.
+    pub psp: u64,
+    /// Hash of the property's value.
     pub hash: u64,
 }
 
-impl Key {
-    pub fn new(subject: Subject, hash: u64) -> Self {
-        Self { subject, hash }
-    }
+/// Keys are hashes already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyHasher(u64);
 
-    pub fn at_psp(property: Property, hash: u64, psp: u64) -> Self {
-        Self { subject: Subject::PropertyAtPsp(property), hash: joined(hash, psp) }
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0.rotate_left(23) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    fn write_isize(&mut self, value: isize) {
+        self.write_u64(value as u64);
     }
 }
+
+/// Makes hash tables that are the same in every run.
+pub type KeyHashing = BuildHasherDefault<KeyHasher>;
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
@@ -104,7 +128,7 @@ pub(crate) fn hash_of(text: &str) -> u64 {
 }
 
 /// 0 for a text that is absent or empty.
-pub(super) fn hash_or_absent(text: Option<&str>) -> u64 {
+pub(crate) fn hash_or_absent(text: Option<&str>) -> u64 {
     text.filter(|text| !text.is_empty()).map_or(0, hash_of)
 }
 
@@ -120,12 +144,28 @@ fn mixed(hash: u64) -> u64 {
 }
 
 /// The hashes of a payment's properties at one attempt; 0 where it has none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Traits([u64; Property::EVERY.len()]);
 
 impl Traits {
     pub fn get(&self, property: Property) -> u64 {
         self.0[property as usize]
+    }
+
+    /// As numbers of a record, in order of `Property::EVERY`.
+    pub fn to_numbers(self) -> Vec<i64> {
+        self.0.into_iter().map(u64::cast_signed).collect()
+    }
+
+    /// Absent where there are too few; more than are known here are passed over.
+    pub fn of_numbers(numbers: &[i64]) -> Option<Self> {
+        numbers.first_chunk().map(|numbers| Self(numbers.map(i64::cast_unsigned)))
+    }
+
+    /// The keys by which a result at this PSP counts.
+    pub(super) fn keys(&self, psp: u64) -> impl Iterator<Item = Key> + use<> {
+        let keys = Property::EVERY.into_iter().zip(self.0).filter(|(_, hash)| *hash != 0);
+        keys.map(move |(property, hash)| Key { property, psp, hash })
     }
 
     /// `usual_amount`: the merchant's, in major units, as of just before the attempt.
@@ -148,14 +188,15 @@ impl Traits {
         set(Property::Hour, number(at.div_euclid(HOUR_MS).rem_euclid(24)));
         set(Property::AttemptNumber, number(attempt_number.clamp(1, ATTEMPTS_APART).into()));
         set(Property::PreviousPsp, joined(previous_psp, 1));
-        set(Property::Customer, hash_or_absent(payment.customer_id.as_deref()));
-        set(Property::Token, hash_or_absent(card.token.as_deref()));
         set(Property::Message, message_of(payment));
         let first = joined(brand_three_ds, number((attempt_number <= 1).into()));
         let size = number(size_of(payment, usual_amount));
         set(Property::BrandThreeDsFirst, first);
         set(Property::BrandThreeDsFirstSize, joined(first, size));
         set(Property::SizeDayPart, joined(size, number(at.div_euclid(DAY_PART_MS).rem_euclid(8))));
+        if payment.customer_id.is_none() && card.token.is_none() {
+            set(Property::Lookalike, lookalike_of(payment));
+        }
         Self(all)
     }
 }
@@ -185,7 +226,7 @@ fn message_of(payment: &Payment) -> u64 {
 }
 
 /// What identifies a payment that names neither customer nor card.
-pub(super) fn lookalike_of(payment: &Payment) -> u64 {
+fn lookalike_of(payment: &Payment) -> u64 {
     let card = &payment.card;
     let parts = [
         hash_or_absent(Some(&payment.merchant_id)),

@@ -1,5 +1,6 @@
 //! Features of the request: the same for every PSP. One function each, found by the name in the catalogue.
 
+use super::customer::amount_log;
 use super::facts::RequestFacts;
 use super::key::{self, HOUR_MS, Property};
 use super::state::{Came, Profile};
@@ -23,10 +24,10 @@ pub(super) const CARD: &[(&str, RequestFeature)] = &[
     ("card_bank", |it| Value::text(it.payment.card.bank.as_deref())),
     ("card_country", |it| Value::hash(Some(it.traits.get(Property::Country)))),
     ("card_has_token", |it| Value::Flag(it.payment.card.token.is_some())),
-    ("bin_rate", |it| Value::rate(it.slow(it.alone(Property::Bin)))),
-    ("bin_results", |it| Value::count(it.slow(it.alone(Property::Bin)).1)),
-    ("country_rate", |it| Value::rate(it.slow(it.alone(Property::Country)))),
-    ("brand_three_ds_rate", |it| Value::rate(it.slow(it.alone(Property::BrandThreeDs)))),
+    ("bin_rate", |it| Value::rate(it.alone(Property::Bin).slow)),
+    ("bin_results", |it| Value::count(it.alone(Property::Bin).slow.1)),
+    ("country_rate", |it| Value::rate(it.alone(Property::Country).slow)),
+    ("brand_three_ds_rate", |it| Value::rate(it.alone(Property::BrandThreeDs).slow)),
 ];
 
 pub(super) const TRANSACTION: &[(&str, RequestFeature)] = &[
@@ -51,17 +52,15 @@ pub(super) const TRANSACTION: &[(&str, RequestFeature)] = &[
         Some(InstallmentKind::Unknown) | None => Value::Missing,
     }),
     ("is_subscription", |it| Value::flag(it.payment.subscription)),
-    ("amount_vs_merchant", |it| Value::number(it.merchant.and_then(|merchant| against_usual(it, merchant)))),
-    ("merchant_rate", |it| Value::rate(it.slow(it.alone(Property::Merchant)))),
-    ("merchant_rate_recent", |it| Value::rate(it.fast(it.alone(Property::Merchant)))),
-    ("traffic_second", |it| Value::count(it.pace.0)),
-    ("traffic_minute", |it| Value::count(it.pace.1)),
+    ("amount_vs_merchant", |it| Value::number(it.alone(Property::Merchant).amount_log().map(|usual| against_usual(it, usual)))),
+    ("merchant_rate", |it| Value::rate(it.alone(Property::Merchant).slow)),
+    ("merchant_rate_recent", |it| Value::rate(it.alone(Property::Merchant).fast)),
+    ("traffic_minute", |it| Value::count(it.alone(Property::Merchant).in_minute)),
 ];
 
 /// How many times the usual amount, as a logarithm.
-fn against_usual(it: &RequestFacts<'_>, profile: &Profile) -> Option<f64> {
-    let usual = profile.amounts_log / f64::from(profile.attempts);
-    (profile.attempts > 0).then(|| key::major_amount(it.payment).max(0.0).ln_1p() - usual)
+fn against_usual(it: &RequestFacts<'_>, usual_log: f64) -> f64 {
+    amount_log(it.payment) - usual_log
 }
 
 pub(super) const MESSAGE: &[(&str, RequestFeature)] = &[
@@ -129,30 +128,46 @@ pub(super) const CUSTOMER: &[(&str, RequestFeature)] = &[
     ("fraud_rate_cohort", |it| Value::text(told(it).and_then(|customer| customer.fraud_rate_cohort.as_deref()))),
     ("tenure_days", |it| Value::number(told(it).and_then(|customer| customer.tenure_days).map(f64::from))),
     ("minutes_browsing", |it| Value::number(told(it).and_then(|customer| customer.minutes_browsing))),
-    ("customer_attempts", |it| attempts(it.customer)),
-    ("customer_rate", |it| rate(it.customer)),
-    ("customer_failures_in_a_row", |it| failures_in_a_row(it.customer)),
-    ("customer_seconds_since_attempt", |it| since_attempt(it, it.customer)),
-    ("customer_seconds_since_approval", |it| {
-        let approved_at = it.customer.and_then(|customer| customer.approved_at);
-        Value::number(approved_at.map(|then| it.seconds_since(then)))
-    }),
+    ("customer_attempts", |it| attempts(customer(it))),
+    ("customer_rate", |it| rate(customer(it))),
+    ("customer_failures_in_a_row", |it| failures_in_a_row(customer(it))),
+    ("customer_seconds_since_attempt", |it| Value::number(customer(it).map(|profile| it.seconds_since(profile.last_at)))),
+    ("customer_seconds_since_approval", |it| since(it, customer(it).and_then(|profile| profile.approved_at))),
     ("customer_days_known", |it| {
-        Value::number(it.customer.map(|customer| it.seconds_since(customer.first_at) * 1_000.0 / DAY_MS))
+        Value::number(customer(it).map(|profile| it.seconds_since(profile.first_at) * 1_000.0 / DAY_MS))
     }),
-    ("amount_vs_customer", |it| Value::number(it.customer.and_then(|customer| against_usual(it, customer)))),
-    ("token_attempts", |it| attempts(it.token)),
-    ("token_rate", |it| rate(it.token)),
-    ("token_failures_in_a_row", |it| failures_in_a_row(it.token)),
-    ("lookalike_attempts", |it| attempts(it.lookalike)),
-    ("lookalike_rate", |it| rate(it.lookalike)),
-    ("lookalike_failures_in_a_row", |it| failures_in_a_row(it.lookalike)),
-    ("lookalike_seconds_since_attempt", |it| since_attempt(it, it.lookalike)),
-    ("lookalike_last_psp", |it| Value::hash(it.lookalike.map(|profile| profile.last_psp))),
+    ("amount_vs_customer", |it| {
+        let usual = customer(it).map(|profile| profile.amounts_log / f64::from(profile.attempts));
+        Value::number(usual.map(|usual| against_usual(it, usual)))
+    }),
+    ("token_attempts", |it| attempts(card(it))),
+    ("token_rate", |it| rate(card(it))),
+    ("token_failures_in_a_row", |it| failures_in_a_row(card(it))),
+    ("lookalike_results", |it| Value::count(it.lookalike().map_or(0, |sum| sum.results))),
+    ("lookalike_rate", |it| {
+        Value::rate(it.lookalike().map_or((0.0, 0.0), |sum| (f64::from(sum.approvals), f64::from(sum.results))))
+    }),
+    ("lookalike_seconds_since_result", |it| since(it, it.lookalike().and_then(|sum| sum.last).map(|(at, _)| at))),
+    ("lookalike_seconds_since_approval", |it| since(it, it.lookalike().and_then(|sum| sum.approved_at))),
+    ("lookalike_last_psp", |it| Value::hash(last_lookalike(it))),
 ];
 
 fn told<'a>(it: &RequestFacts<'a>) -> Option<&'a Customer> {
     it.payment.customer.as_ref()
+}
+
+/// Of a customer who was seen before.
+fn customer<'a>(it: &RequestFacts<'a>) -> Option<&'a Profile> {
+    it.customer.map(|customer| &customer.profile).filter(|profile| profile.attempts > 0)
+}
+
+fn card<'a>(it: &RequestFacts<'a>) -> Option<&'a Profile> {
+    it.card.map(|card| &card.profile)
+}
+
+/// The PSP of the last payment that looks the same.
+pub(super) fn last_lookalike(it: &RequestFacts<'_>) -> Option<u64> {
+    it.lookalike().and_then(|sum| sum.last).map(|(_, psp)| psp)
 }
 
 fn attempts<'a>(profile: Option<&Profile>) -> Value<'a> {
@@ -167,8 +182,8 @@ fn failures_in_a_row<'a>(profile: Option<&Profile>) -> Value<'a> {
     Value::count(profile.map_or(0, |profile| profile.failures_in_a_row))
 }
 
-fn since_attempt<'a>(it: &RequestFacts<'_>, profile: Option<&Profile>) -> Value<'a> {
-    Value::number(profile.filter(|profile| profile.attempts > 0).map(|profile| it.seconds_since(profile.last_at)))
+fn since<'a>(it: &RequestFacts<'_>, then: Option<i64>) -> Value<'a> {
+    Value::number(then.map(|then| it.seconds_since(then)))
 }
 
 pub(super) const RETRY: &[(&str, RequestFeature)] = &[
@@ -193,7 +208,7 @@ pub(super) const RETRY: &[(&str, RequestFeature)] = &[
         Value::hash(tries.and_then(|tries| tries.iter().rev().nth(1)).map(|tried| tried.psp))
     }),
     ("previous_psp_run", |it| Value::count(it.tries.last_psp_run)),
-    ("order_attempts", |it| attempts(it.order)),
+    ("order_attempts", |it| Value::count(it.customer.map_or(0, |customer| customer.order_attempts(&it.payment.order_id)))),
 ];
 
 pub(super) const TIME: &[(&str, RequestFeature)] = &[

@@ -1,54 +1,71 @@
-//! History as one decision knows it: the attempts on its payment, and the PSPs' windows as they were published.
-//!
-//! What is counted over many payments (outcomes, profiles, paces) is not known here: features of it say "missing", or their prior. A
-//! model that is to decide learns from what decisions were told (`athia.predictions`), where that is so too.
+//! History as one decision knows it: the attempts on its payment, its customer, the PSPs' windows as they were published, and counts
+//! over many payments as of their last step.
 
 use super::catalogue::HistorySettings;
+use super::customer::CustomerHistory;
 use super::history::HistoryView;
-use super::key::{Key, Subject, Traits, hash_of, hash_or_absent};
-use super::state::{Came, Chain, Outcomes, Pace, Profile, Try};
-use crate::domain::payment::PreviousAttempt;
+use super::key::{Key, hash_of, hash_or_absent};
+use super::state::{Came, Chain, Standing, Try};
+use crate::domain::payment::{Payment, PreviousAttempt};
 use crate::domain::psp::{PspState, Windows};
 use crate::domain::{EpochMs, PspId};
 use std::sync::Arc;
 
-#[derive(Clone, Debug)]
+/// Counts over many payments, as they were published.
+pub trait Standings {
+    /// With the results before `counted_to`, where that is still known; else the oldest that is.
+    fn standing(&self, key: Key, counted_to: EpochMs) -> Option<Standing>;
+    /// Hashes of the PSPs that anything was counted at, in order.
+    fn psps(&self) -> Arc<[u64]>;
+}
+
+#[derive(Clone)]
 pub struct Served<'a> {
     settings: &'a HistorySettings,
+    standings: &'a dyn Standings,
+    counted_to: EpochMs,
+    counted_at: Arc<[u64]>,
     payment: u64,
     chain: Chain,
+    customer: u64,
+    known: Option<&'a CustomerHistory>,
     /// By hash of the PSP.
     psps: Vec<(u64, Arc<PspState>)>,
 }
 
 impl<'a> Served<'a> {
-    pub fn new(settings: &'a HistorySettings, payment_id: &str) -> Self {
-        Self { settings, payment: hash_of(payment_id), chain: Chain::default(), psps: Vec::new() }
+    pub fn new(settings: &'a HistorySettings, standings: &'a dyn Standings, payment: &Payment, at: EpochMs) -> Self {
+        Self {
+            settings,
+            standings,
+            counted_to: settings.counted_to(at),
+            counted_at: standings.psps(),
+            payment: hash_of(&payment.payment_id),
+            chain: Chain::default(),
+            customer: hash_or_absent(payment.customer_id.as_deref()),
+            known: None,
+            psps: Vec::new(),
+        }
     }
 
-    /// The next attempt on the payment; `came`: None while its result is not known.
-    pub fn tried(&mut self, attempt: &PreviousAttempt, came: Option<Came>) {
-        let code = attempt.error_code.as_deref();
-        self.push(hash_of(&attempt.attempt_id), &attempt.psp_id, attempt.attempted_at, (came, code));
+    /// What is remembered of the payment's customer.
+    pub fn customer(&mut self, known: &'a CustomerHistory) {
+        self.known = Some(known);
+    }
+
+    /// The next attempt on the payment; `came`: None while its result is not known. `category`: of its error code.
+    pub fn tried(&mut self, attempt: &PreviousAttempt, came: Option<Came>, category: Option<&str>) {
+        let codes = [attempt.error_code.as_deref(), category].map(hash_or_absent);
+        self.push(hash_of(&attempt.attempt_id), &attempt.psp_id, attempt.attempted_at, (came, codes));
     }
 
     /// As if the payment had just been declined at `psp`.
     pub fn suppose_declined(&mut self, psp: &PspId, at: EpochMs) {
-        self.push(u64::from(self.chain.attempts), psp, at, (Some(Came::SoftDecline), None));
+        self.push(u64::from(self.chain.attempts), psp, at, (Some(Came::SoftDecline), [0, 0]));
     }
 
-    fn push(&mut self, attempt: u64, psp: &PspId, at: EpochMs, (came, code): (Option<Came>, Option<&str>)) {
-        self.chain.push(Try {
-            attempt,
-            psp: hash_of(psp.as_str()),
-            at,
-            // For counting outcomes only.
-            traits: Traits::default(),
-            profiles: [0; 4],
-            came,
-            code: hash_or_absent(code),
-            category: 0,
-        });
+    fn push(&mut self, attempt: u64, psp: &PspId, at: EpochMs, (came, [code, category]): (Option<Came>, [u64; 2])) {
+        self.chain.push(Try { attempt, psp: hash_of(psp.as_str()), at, came, code, category });
     }
 
     /// A PSP as it was published last, all segments together.
@@ -63,18 +80,17 @@ impl<'a> Served<'a> {
 }
 
 impl HistoryView for Served<'_> {
-    fn outcomes(&self, _: Key) -> Option<&Outcomes> {
-        None
+    fn standing(&self, key: Key) -> Option<Standing> {
+        self.standings.standing(key, self.counted_to)
     }
-    fn profile(&self, _: Key) -> Option<&Profile> {
-        None
+    fn psps(&self) -> &[u64] {
+        &self.counted_at
     }
-    fn chain(&self, key: Key) -> Option<&Chain> {
-        let known = key.subject == Subject::Payment && key.hash == self.payment && self.chain.attempts > 0;
-        known.then_some(&self.chain)
+    fn chain(&self, payment: u64) -> Option<&Chain> {
+        (payment == self.payment && self.chain.attempts > 0).then_some(&self.chain)
     }
-    fn pace(&self, _: Key) -> Option<&Pace> {
-        None
+    fn customer(&self, customer: u64) -> Option<&CustomerHistory> {
+        self.known.filter(|_| customer == self.customer)
     }
     fn windows(&self, psp: u64) -> Option<&Windows> {
         self.psps.iter().find(|(known, _)| *known == psp).map(|(_, state)| &state.windows)

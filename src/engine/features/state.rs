@@ -1,16 +1,15 @@
 //! The values that are kept by key: small, of bounded size, each storable by itself.
 
-use super::key::Traits;
-use crate::domain::EpochMs;
+use super::key::{Key, Property, Traits, hash_of};
+use crate::domain::learning::{StatsProfile, ToldResult};
+use crate::domain::{EpochMs, PspId};
 use crate::engine::codes::Verdict;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Attempts that a payment's chain keeps; of older ones only their number is known.
 pub(super) const TRIES_MAX: usize = 16;
-/// How far back a pace looks.
-const PACE_MS: i64 = 60_000;
-const SECOND_MS: i64 = 1_000;
+pub(super) const MINUTE_MS: i64 = 60_000;
 
 /// Approved ones and all, each counting less the older it is: half as much after the half-life.
 ///
@@ -78,20 +77,20 @@ pub struct Outcomes {
 
 /// How fast counts fade.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct HalfLives {
+pub struct HalfLives {
     pub(super) fast_ms: f64,
     pub(super) slow_ms: f64,
 }
 
 /// A time on the scales of both half-lives: worked out once, for all that is read or counted then.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Moments {
+pub struct Moments {
     fast: Moment,
     slow: Moment,
 }
 
 impl HalfLives {
-    pub(super) fn at(self, at: EpochMs) -> Moments {
+    pub fn at(self, at: EpochMs) -> Moments {
         Moments { fast: Moment::of(at, self.fast_ms), slow: Moment::of(at, self.slow_ms) }
     }
 }
@@ -156,7 +155,134 @@ impl From<Verdict> for Came {
     }
 }
 
-/// What was seen of a customer, a card, a merchant, an order, or a PSP. Undecayed.
+/// A result, with all that it counts by.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Told {
+    /// When it was known.
+    pub at: EpochMs,
+    /// Hash of the PSP's id.
+    pub psp: u64,
+    pub traits: Traits,
+    pub approved: bool,
+    /// ln(1 + amount in major units).
+    pub amount_log: f64,
+}
+
+impl Told {
+    pub fn to_record(&self) -> ToldResult {
+        let Self { at, approved, amount_log, traits, .. } = *self;
+        ToldResult { at, approved, amount_log, traits: traits.to_numbers() }
+    }
+
+    /// Absent where the record tells less than is counted here: an older program wrote it.
+    pub fn of_record(psp: &PspId, record: &ToldResult) -> Option<Self> {
+        let ToldResult { at, approved, amount_log, .. } = *record;
+        Some(Self { at, psp: hash_of(psp.as_str()), traits: Traits::of_numbers(&record.traits)?, approved, amount_log })
+    }
+}
+
+/// What came of payments with something in common, at one PSP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    pub(super) outcomes: Outcomes,
+    pub results: u32,
+    pub approvals: u32,
+    /// Results since the last approval.
+    pub failures_in_a_row: u32,
+    pub approved_at: Option<EpochMs>,
+    /// Sum of ln(1 + amount in major units) over the results.
+    pub amounts_log: f64,
+    /// The last minute that had results, by number since 1970, and how many.
+    pub minute: i64,
+    pub in_minute: u32,
+}
+
+impl Standing {
+    pub fn last_at(&self) -> EpochMs {
+        self.outcomes.last_at
+    }
+
+    pub(super) fn add(&mut self, told: &Told, moments: Moments) {
+        self.outcomes.add(told.at, moments, told.approved);
+        self.results = self.results.saturating_add(1);
+        self.amounts_log += told.amount_log;
+        if told.approved {
+            self.approvals = self.approvals.saturating_add(1);
+            self.failures_in_a_row = 0;
+            self.approved_at = self.approved_at.max(Some(told.at));
+        } else {
+            self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        }
+        let minute = told.at.div_euclid(MINUTE_MS);
+        if minute > self.minute {
+            (self.minute, self.in_minute) = (minute, 0);
+        }
+        self.in_minute += u32::from(minute == self.minute);
+    }
+
+    /// As published of `key`, whose PSP this is.
+    pub fn to_record(&self, key: Key, psp_id: &PspId, as_of: EpochMs) -> StatsProfile {
+        let Decayed { period: fast_period, approved: fast_approvals, all: fast_results } = self.outcomes.fast;
+        let Decayed { period: slow_period, approved: slow_approvals, all: slow_results } = self.outcomes.slow;
+        StatsProfile {
+            subject: subject_of(key),
+            psp_id: psp_id.clone(),
+            attempts: self.results.into(),
+            approvals: self.approvals.into(),
+            updated_at: as_of,
+            property: key.property.as_str().to_owned(),
+            hash: key.hash.cast_signed(),
+            last_at: self.outcomes.last_at,
+            fast_period,
+            fast_approvals,
+            fast_results,
+            slow_period,
+            slow_approvals,
+            slow_results,
+            failures_in_a_row: self.failures_in_a_row.into(),
+            approved_at: self.approved_at,
+            amounts_log: self.amounts_log,
+            minute: self.minute,
+            in_minute: self.in_minute.into(),
+        }
+    }
+
+    /// Absent where the property is none that is known here.
+    pub fn of_record(record: &StatsProfile) -> Option<(Key, Self)> {
+        let property = Property::EVERY.into_iter().find(|property| property.as_str() == record.property)?;
+        let key = Key { property, psp: hash_of(record.psp_id.as_str()), hash: record.hash.cast_unsigned() };
+        let count = |count: i64| u32::try_from(count).unwrap_or_default();
+        let fast = Decayed { period: record.fast_period, approved: record.fast_approvals, all: record.fast_results };
+        let slow = Decayed { period: record.slow_period, approved: record.slow_approvals, all: record.slow_results };
+        let standing = Self {
+            outcomes: Outcomes { last_at: record.last_at, fast, slow },
+            results: count(record.attempts),
+            approvals: count(record.approvals),
+            failures_in_a_row: count(record.failures_in_a_row),
+            approved_at: record.approved_at,
+            amounts_log: record.amounts_log,
+            minute: record.minute,
+            in_minute: count(record.in_minute),
+        };
+        Some((key, standing))
+    }
+}
+
+/// The key of a record on `stats.profiles`.
+pub fn subject_of(key: Key) -> String {
+    format!("{}:{:016x}/psp:{:016x}", key.property.as_str(), key.hash, key.psp)
+}
+
+/// What `subject_of` made.
+pub fn key_of_subject(subject: &str) -> Option<Key> {
+    let (value, psp) = subject.split_once("/psp:")?;
+    let (name, hash) = value.split_once(':')?;
+    let property = Property::EVERY.into_iter().find(|property| property.as_str() == name)?;
+    let number = |text: &str| u64::from_str_radix(text, 16).ok();
+    Some(Key { property, psp: number(psp)?, hash: number(hash)? })
+}
+
+/// What was seen of a customer or a card. Undecayed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     pub first_at: EpochMs,
@@ -166,7 +292,6 @@ pub struct Profile {
     pub approvals: u32,
     /// Results since the last approval.
     pub failures_in_a_row: u32,
-    pub last_psp: u64,
     pub approved_at: Option<EpochMs>,
     /// The PSP of the last approval; 0: none.
     pub approved_by: u64,
@@ -175,19 +300,13 @@ pub struct Profile {
 }
 
 impl Profile {
-    pub(super) fn saw_attempt(&mut self, at: EpochMs, psp: u64, amount_log: f64) {
+    pub(super) fn saw_attempt(&mut self, at: EpochMs, amount_log: f64) {
         if self.attempts == 0 {
             self.first_at = at;
         }
         self.last_at = self.last_at.max(at);
         self.attempts = self.attempts.saturating_add(1);
-        self.last_psp = psp;
         self.amounts_log += amount_log;
-    }
-
-    /// The mean of the amounts on the scale of their logarithms, in major units.
-    pub(super) fn usual_amount(&self) -> Option<f64> {
-        (self.attempts > 0).then(|| (self.amounts_log / f64::from(self.attempts)).exp_m1())
     }
 
     pub(super) fn saw_result(&mut self, at: EpochMs, psp: u64, approved: bool) {
@@ -210,9 +329,6 @@ pub struct Try {
     pub attempt: u64,
     pub psp: u64,
     pub at: EpochMs,
-    pub traits: Traits,
-    /// Hashes of whose attempt it is: customer, card, lookalike, order; 0 where there is none.
-    pub profiles: [u64; 4],
     /// Absent: no result is known.
     pub came: Option<Came>,
     /// Hashes of the error code and its category; 0: none.
@@ -243,40 +359,5 @@ impl Chain {
 
     pub fn last(&self) -> Option<&Try> {
         self.tries.back()
-    }
-}
-
-/// Attempts by second, of the last minute.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Pace {
-    /// (second since 1970, attempts), in order of time; at most 61.
-    seconds: VecDeque<(i64, u32)>,
-}
-
-impl Pace {
-    pub(super) fn add(&mut self, at: EpochMs) {
-        let second = at.div_euclid(SECOND_MS);
-        let oldest = second - PACE_MS / SECOND_MS;
-        while self.seconds.front().is_some_and(|(first, _)| *first < oldest) {
-            self.seconds.pop_front();
-        }
-        match self.seconds.back_mut() {
-            Some((last, count)) if *last >= second => *count = count.saturating_add(1),
-            _ => self.seconds.push_back((second, 1)),
-        }
-    }
-
-    pub(super) fn last_at(&self) -> EpochMs {
-        self.seconds.back().map_or(EpochMs::MIN, |(second, _)| second * SECOND_MS)
-    }
-
-    /// Attempts in the second of `now`, and in the minute up to it.
-    pub(super) fn read(&self, now: EpochMs) -> (u32, u32) {
-        let second = now.div_euclid(SECOND_MS);
-        let since = second - PACE_MS / SECOND_MS;
-        let recent = self.seconds.iter().rev().take_while(|(at, _)| *at > since);
-        recent.fold((0, 0), |(same, minute), (at, count)| {
-            (if *at == second { count.saturating_add(same) } else { same }, count.saturating_add(minute))
-        })
     }
 }

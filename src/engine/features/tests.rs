@@ -193,8 +193,6 @@ fn history_counts_attempts_when_sent_and_results_when_told() {
         ("tried_before", 0.0),
         ("is_previous_psp", 0.0),
         ("is_previous_psp_missing", 0.0),
-        ("lookalike_attempts", 2.0_f32.ln()),
-        ("traffic_second", 2.0_f32.ln()),
         ("merchant_rate", 0.5),
     ]);
     history.result(&result("a", START + 2_000, Verdict::SoftDecline));
@@ -207,22 +205,43 @@ fn history_counts_attempts_when_sent_and_results_when_told() {
         ("seconds_since_previous", 6.0_f32.ln()),
         ("tried_before", 1.0),
         ("is_previous_psp", 1.0),
-        ("traffic_second", 0.0),
-        ("traffic_minute", 2.0_f32.ln()),
-        ("merchant_rate", 10.0 / 21.0),
-        ("psp_failures_in_a_row", 2.0_f32.ln()),
+        ("traffic_minute", 0.0),
+        ("merchant_rate", 0.5),
         ("psp_results_15m", 2.0_f32.ln()),
         ("psp_latency_p95_15m_missing", 0.0),
     ]);
     assert!(after.get("previous_code") > 0.0 && after.get("previous_psp") == after.get("psp"));
     assert!(after.get("psp_decline_rate_15m") > after.get("psp_decline_rate_1h"));
-    assert!(after.get("psp_rate") < after.get("merchant_rate"));
 
+    // Counts over many payments move on by the minute, and are known twelve seconds later.
+    history.advance(START + 71_999);
+    row(&history, START + 71_999, "alpha").check(&[("merchant_rate", 0.5), ("lookalike_results", 0.0)]);
+    history.advance(START + 72_000);
+    let counted = row(&history, START + 72_000, "alpha");
+    counted.check(&[
+        ("traffic_minute", 2.0_f32.ln()),
+        ("merchant_rate", 10.0 / 21.0),
+        ("psp_failures_in_a_row", 2.0_f32.ln()),
+        ("psp_results_minute", 2.0_f32.ln()),
+        ("lookalike_results", 2.0_f32.ln()),
+        ("lookalike_seconds_since_result", 71.0_f32.ln()),
+        ("lookalike_seconds_since_approval_missing", 1.0),
+        ("lookalike_was_here", 1.0),
+    ]);
+    assert!(counted.get("psp_rate") < counted.get("merchant_rate"));
+    row(&history, START + 72_000, "beta").check(&[("psp_failures_in_a_row", 0.0), ("lookalike_was_here", 0.0)]);
+}
+
+#[test]
+fn a_chain_is_counted_attempt_by_attempt() {
+    let mut history = history();
+    history.attempt(&attempt("a", START, "alpha", bare()));
+    history.result(&result("a", START + 2_000, Verdict::SoftDecline));
     history.attempt(&attempt("b", START + 10_000, "beta", bare()));
     history.result(&result("b", START + 10_000, Verdict::Timeout { persistent: true }));
     history.attempt(&attempt("c", START + 20_000, "beta", bare()));
     history.result(&result("c", START + 20_000, Verdict::Approved));
-    row(&history, START + 50_000, "beta").check(&[
+    Row::of(&bare(), START + 50_000, "beta", &history).check(&[
         ("attempt_number", 4.0),
         ("retry_failures", 2.0),
         ("retry_technical_failures", 1.0),
@@ -230,9 +249,178 @@ fn history_counts_attempts_when_sent_and_results_when_told() {
         ("previous_psp_run", 2.0),
         ("seconds_between_attempts", 11.0_f32.ln()),
         ("seconds_since_first", 51.0_f32.ln()),
-        ("lookalike_failures_in_a_row", 0.0),
-        ("psp_seconds_since_approval", 31.0_f32.ln()),
     ]);
+    history.advance(START + 72_000);
+    Row::of(&bare(), START + 72_000, "beta", &history).check(&[("psp_seconds_since_approval", 53.0_f32.ln())]);
+}
+
+#[test]
+fn a_customer_is_known_at_once_by_card_and_order() {
+    let mut history = history();
+    let of = |payment_id: &str, token: &str, order: &str| {
+        let mut payment = bare();
+        (payment.payment_id, payment.customer_id, payment.order_id) = (payment_id.into(), Some("c".into()), order.into());
+        payment.card.token = Some(token.into());
+        payment
+    };
+    let come = |history: &mut History, payment: &Payment, at: i64, psp: &str, verdict: Verdict| {
+        history.attempt(&attempt(&payment.payment_id, at, psp, payment.clone()));
+        history.result(&AttemptResult { payment_id: &payment.payment_id, ..result(&payment.payment_id, at + 500, verdict) });
+    };
+    come(&mut history, &of("p1", "card", "order"), START, "alpha", Verdict::Approved);
+    come(&mut history, &of("p2", "other card", "order"), START + 10_000, "beta", Verdict::SoftDecline);
+    let row = |payment: &Payment, psp: &str| Row::of(payment, START + 20_000, psp, &history);
+    let known = row(&of("p3", "card", "order"), "alpha");
+    known.check(&[
+        ("customer_attempts", 3.0_f32.ln()),
+        ("customer_failures_in_a_row", 2.0_f32.ln()),
+        ("customer_seconds_since_attempt", 11.0_f32.ln()),
+        ("customer_seconds_since_approval", 20.5_f32.ln()),
+        ("amount_vs_customer", 0.0),
+        ("approved_customer_last", 1.0),
+        ("token_attempts", 2.0_f32.ln()),
+        ("token_failures_in_a_row", 0.0),
+        ("order_attempts", 3.0_f32.ln()),
+        ("lookalike_results", 0.0),
+    ]);
+    assert!(known.get("customer_psp_rate") > 0.5 && known.get("token_psp_rate") > known.get("customer_psp_rate"));
+    let elsewhere = row(&of("p3", "third card", "order 2"), "beta");
+    elsewhere.check(&[("token_attempts", 0.0), ("order_attempts", 0.0), ("approved_customer_last", 0.0)]);
+    assert!(elsewhere.get("customer_psp_rate") < 0.5);
+    let mut nobody = of("p3", "card", "order");
+    nobody.customer_id = None;
+    row(&nobody, "alpha").check(&[("customer_attempts", 0.0), ("token_attempts", 0.0), ("order_attempts", 0.0)]);
+    history.advance(START + 80_000);
+    Row::of(&of("p3", "card", "order"), START + 80_000, "alpha", &history).check(&[("lookalike_results", 0.0)]);
+}
+
+#[test]
+fn what_a_customer_has_is_bounded() {
+    let half_lives = Catalogue::shipped().unwrap().history.half_lives();
+    let mut customer = CustomerHistory::default();
+    for number in 1..=100_u64 {
+        let (at, belongs) = (START + number as i64, Belongs { token: number, order: number });
+        customer.attempted(at, belongs, 1.0);
+        customer.came((at, half_lives.at(at)), number, belongs, true);
+    }
+    let bytes = postcard::to_stdvec(&customer).unwrap();
+    assert!(bytes.len() < 1_500, "{}", bytes.len());
+    assert_eq!(bytes[0], CustomerHistory::LAYOUT);
+    assert_eq!(postcard::from_bytes::<CustomerHistory>(&bytes).unwrap(), customer);
+    assert!(customer.card(100).is_some() && customer.card(96).is_none(), "the oldest made room");
+}
+
+fn told(at: i64, number: u64, approved: bool) -> Told {
+    let mut payment = bare();
+    payment.card.bin = format!("{}", 400_000 + number % 7);
+    payment.amount_minor = 1_000 + number as i64;
+    let psp = [key::hash_of("alpha"), key::hash_of("beta")][number as usize % 2];
+    Told { at, psp, traits: Traits::of(&payment, at, 1, 0, Some(10.0)), approved, amount_log: amount_log(&payment) }
+}
+
+fn all_of(counts: &Counts, of: &[Told]) -> Vec<(Key, Standing)> {
+    let mut all: Vec<_> = of.iter().flat_map(|told| told.traits.keys(told.psp)).collect();
+    all.sort();
+    all.dedup();
+    all.into_iter().filter_map(|key| counts.get(key).map(|standing| (key, standing))).collect()
+}
+
+/// However results come and whenever they are counted, the counts are the same, to the bit.
+#[test]
+fn counts_do_not_depend_on_arrival_nor_on_steps() {
+    let settings = Catalogue::shipped().unwrap().history;
+    let results: Vec<Told> =
+        (0..900).map(|number| told(START + (number as i64 * 7_919) % 600_000, number, number % 3 == 0)).collect();
+    let mut at_once = Counts::new(&settings);
+    for told in &results {
+        at_once.tell(*told);
+    }
+    while at_once.begin(START + 600_000) {
+        while !at_once.count(usize::MAX) {}
+        while at_once.take_changed().is_some() {}
+    }
+    let mut in_steps = Counts::new(&settings);
+    let mut left: Vec<Told> = results.iter().rev().copied().collect();
+    for minute in 1..=10 {
+        let to = START + minute * 60_000;
+        left.retain(|told| {
+            let is_due = told.at < to;
+            if is_due {
+                assert_eq!(in_steps.tell(*told), to);
+            }
+            !is_due
+        });
+        assert!(in_steps.begin(to));
+        assert!(!in_steps.begin(to), "once");
+        while !in_steps.count(17) {}
+        assert!(!in_steps.begin(to + 60_000), "as long as not all is taken");
+        while let Some((_, _, as_of)) = in_steps.take_changed() {
+            assert_eq!(as_of, to);
+        }
+    }
+    let (a, b) = (all_of(&at_once, &results), all_of(&in_steps, &results));
+    assert!(a == b && a.len() > 100, "{} {}", a.len(), b.len());
+}
+
+/// Whoever ends between keeping some of the counts and forgetting the results makes none of them twice.
+#[test]
+fn a_count_that_was_kept_is_not_made_again() {
+    let settings = Catalogue::shipped().unwrap().history;
+    let results: Vec<Told> = (0..200).map(|number| told(START + number as i64 * 500, number, number % 5 > 0)).collect();
+    let counted = |counts: &mut Counts, to: i64| {
+        for told in &results {
+            counts.tell_again(*told, START + 60_000 + (told.at - START) / 60_000 * 60_000);
+        }
+        let mut kept = Vec::new();
+        while counts.begin(to) {
+            while !counts.count(50) {}
+            kept.extend(std::iter::from_fn(|| counts.take_changed()));
+        }
+        kept
+    };
+    for (first_to, second_to) in [(60_000, 60_000), (60_000, 120_000), (120_000, 120_000)] {
+        let mut whole = Counts::new(&settings);
+        counted(&mut whole, START + second_to);
+        let expected = all_of(&whole, &results);
+        for kept in [0, 1, 7, 50, 150, usize::MAX] {
+            let mut first = Counts::new(&settings);
+            let mut second = Counts::new(&settings);
+            for (key, standing, as_of) in counted(&mut first, START + first_to).into_iter().take(kept) {
+                second.restore(key, standing, as_of);
+            }
+            counted(&mut second, START + second_to);
+            assert!(all_of(&second, &results) == expected, "{kept} of those to {first_to}, then to {second_to}");
+        }
+    }
+}
+
+#[test]
+fn counts_travel_and_are_forgotten() {
+    let mut settings = Catalogue::shipped().unwrap().history;
+    settings.retention_days = 10;
+    let mut counts = Counts::new(&settings);
+    let (old, new) = (told(START, 0, true), told(START + 9 * 86_400_000, 2, false));
+    let psp = PspId::new("alpha");
+    for told in [old, new] {
+        let record = told.to_record();
+        assert_eq!(Told::of_record(&psp, &record), Some(told));
+        assert_eq!(Told::of_record(&psp, &crate::domain::learning::ToldResult { traits: vec![1], ..record }), None);
+        assert!(counts.tell(told) > told.at);
+    }
+    for expected in [START + 60_000, START + 9 * 86_400_000 + 60_000] {
+        assert!(counts.begin(START + 10 * 86_400_000));
+        while !counts.count(1) {}
+        while let Some((key, standing, as_of)) = counts.take_changed() {
+            let record = standing.to_record(key, &psp, as_of);
+            assert_eq!((record.updated_at, Standing::of_record(&record)), (expected, Some((key, standing))));
+            assert_eq!(key_of_subject(&record.subject), Some(key));
+        }
+    }
+    assert_eq!([key_of_subject("bin:1"), key_of_subject("zip:1/psp:2"), key_of_subject("bin:x/psp:2")], [None; 3]);
+    let before = counts.len();
+    let gone = counts.sweep(START + 11 * 86_400_000);
+    assert!(!gone.is_empty() && counts.len() + gone.len() == before);
+    assert!(gone.iter().all(|key| counts.get(*key).is_none() && old.traits.keys(old.psp).any(|known| known == *key)));
 }
 
 #[test]
@@ -246,23 +434,26 @@ fn sizes_are_those_of_the_merchant_and_first_attempts_are_apart() {
     };
     // 100 is usual. Twice that is declined at night, and approved by day; a first attempt never is for less.
     for number in 0..400 {
-        let (amount, at) = ([5_000, 20_000][number % 2], START + (number as i64 / 2 % 2) * 12 * 3_600_000);
+        let (day, by_day) = (number as i64 / 4 * 86_400_000, number / 2 % 2 == 1);
+        let (amount, at) = ([5_000, 20_000][number % 2], START + day + i64::from(by_day) * 12 * 3_600_000);
         let payment = of(amount, number);
         let id = number.to_string();
         history.attempt(&attempt(&id, at, "alpha", payment.clone()));
-        let verdict = if amount > 10_000 && at > START { Verdict::Approved } else { Verdict::SoftDecline };
+        let verdict = if amount > 10_000 && by_day { Verdict::Approved } else { Verdict::SoftDecline };
         history.result(&AttemptResult { payment_id: &payment.payment_id, ..result(&id, at, verdict) });
     }
+    let end = START + 100 * 86_400_000;
+    history.advance(end);
     // The last payment's own attempts make its next one a later one.
     let rate =
-        |amount, number, hour: i64, name| Row::of(&of(amount, number), START + hour * 3_600_000, "alpha", &history).get(name);
+        |amount, number, hour: i64, name| Row::of(&of(amount, number), end + hour * 3_600_000, "alpha", &history).get(name);
     let (by_size, by_day) = ("brand_three_ds_first_size_psp_rate", "size_day_part_psp_rate");
     assert!(rate(18_000, 999, 14, by_day) > 0.8 && rate(18_000, 999, 26, by_day) < 0.2);
     assert!(rate(4_000, 999, 14, by_day) < 0.2, "less than usual");
     assert!(rate(18_000, 999, 3, by_day) > 0.2, "nothing was seen in the morning");
     assert!(rate(18_000, 999, 14, by_size) > 0.4 && rate(4_900, 999, 14, by_size) < 0.1);
     let apart = "brand_three_ds_first_psp_rate";
-    let later = Row::of(&of(5_000, 0), START + 12 * 3_600_000, "alpha", &history);
+    let later = Row::of(&of(5_000, 0), end + 12 * 3_600_000, "alpha", &history);
     assert!(later.get(apart) == later.get("brand_three_ds_psp_rate"), "no later attempt was seen");
     assert!(rate(5_000, 999, 12, apart) < later.get(apart), "which leans on what it is part of");
 }
@@ -322,9 +513,8 @@ fn values_are_stored_and_read_back() {
     let mut history = history();
     history.attempt(&attempt("a", START, "alpha", bare()));
     history.result(&result("a", START + 1, Verdict::Approved));
-    let key = Key::new(Subject::Payment, super::key::hash_of("p"));
-    let chain = history.chain(key).unwrap();
-    let bytes = postcard::to_stdvec(&(key, chain)).unwrap();
-    assert_eq!(&postcard::from_bytes::<(Key, Chain)>(&bytes).unwrap(), &(key, chain.clone()));
-    assert!(bytes.len() < 400, "{}", bytes.len());
+    let chain = history.chain(key::hash_of("p")).unwrap();
+    let bytes = postcard::to_stdvec(chain).unwrap();
+    assert_eq!(&postcard::from_bytes::<Chain>(&bytes).unwrap(), chain);
+    assert!(bytes.len() < 80, "{}", bytes.len());
 }

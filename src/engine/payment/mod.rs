@@ -6,9 +6,10 @@
 
 mod state;
 
-pub use state::{AttemptResult, AttemptState, Counted, CustomerState, DecidedRequest, KeptFrom, PaymentState};
+pub use state::{AttemptResult, AttemptState, Counted, DecidedRequest, KeptFrom, PaymentState, Untold};
 
 use super::codes::{CodeTable, NO_OUTCOME, Verdict};
+use super::features::{Belongs, Told, Traits, amount_log, hash_of};
 use super::segments::SegmentSet;
 use super::settings::EngineSettings;
 use crate::domain::decision::{RoutingDecision, SkipReason, SkippedPsp};
@@ -42,10 +43,20 @@ pub struct CountedResult {
     pub tally: Tally,
 }
 
+/// The same result for what features count: of its customer, and over many payments.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResultForFeatures {
+    pub psp_id: PspId,
+    pub customer_id: Option<String>,
+    pub belongs: Belongs,
+    pub told: Told,
+}
+
 /// What an event asks of the world.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
     pub results: Vec<CountedResult>,
+    pub for_features: Vec<ResultForFeatures>,
     /// PSPs that the attempt was kept from, and what went elsewhere.
     pub diverted: Vec<(PspId, DivertedFrom)>,
     pub feedback: Vec<Feedback>,
@@ -58,17 +69,40 @@ pub struct Effects {
 pub struct Rules<'a> {
     pub settings: &'a EngineSettings,
     pub codes: &'a CodeTable,
+    /// The merchant's usual amount in major units, as of an attempt; absent while there is none. See `features::usual_amount`.
+    pub usual_amount: Option<f64>,
 }
 
 pub fn observe(rules: Rules<'_>, state: &mut PaymentState, event: Event<'_>) -> Effects {
     let mut effects = Effects::default();
+    let is_silence = matches!(event, Event::Tick { .. });
     match event {
         Event::Attempt(attempt) => on_attempt(rules, state, attempt, &mut effects),
         Event::Outcome(outcome) => on_outcome(rules, state, outcome, &mut effects),
         Event::Decided { request, decision } => on_decided(rules, state, request, decision, &mut effects),
         Event::Tick { payment_id, at } => on_tick(rules, state, payment_id, at, &mut effects),
     }
+    if !effects.results.is_empty() {
+        tell(state, is_silence, &mut effects);
+    }
     effects
+}
+
+/// Says of attempts that are counted now what features count. `is_silence`: they have no outcome.
+fn tell(state: &mut PaymentState, is_silence: bool, effects: &mut Effects) {
+    let attempts = &state.attempts;
+    let counted = |untold: &Untold| attempts.iter().find(|a| a.attempt_id == untold.attempt_id && a.counted == Counted::Yes);
+    let is_told = |untold: &mut Untold| counted(untold).is_some();
+    for untold in state.untold.extract_if(.., is_told) {
+        let Some(attempt) = counted(&untold) else { continue };
+        let silent = (attempt.deadline_at, false);
+        let result = attempt.result.as_ref().filter(|_| !is_silence);
+        let (at, approved) = result.map_or(silent, |result| (result.occurred_at, result.status == Status::Approved));
+        let Untold { customer_id, belongs, traits, amount_log, .. } = untold;
+        let psp = hash_of(attempt.psp_id.as_str());
+        let told = Told { at, psp, traits, approved, amount_log };
+        effects.for_features.push(ResultForFeatures { psp_id: attempt.psp_id.clone(), customer_id, belongs, told });
+    }
 }
 
 fn on_attempt(rules: Rules<'_>, state: &mut PaymentState, attempt: &PaymentAttempt, effects: &mut Effects) {
@@ -92,6 +126,15 @@ fn on_attempt(rules: Rules<'_>, state: &mut PaymentState, attempt: &PaymentAttem
         result: None,
     };
     state.last_event_at = state.last_event_at.max(attempt.attempted_at);
+    let payment = &attempt.payment;
+    let previous = state.last_psp().map_or(0, |psp| hash_of(psp.as_str()));
+    state.untold.push(Untold {
+        attempt_id: attempt.attempt_id.clone(),
+        customer_id: payment.customer_id.clone(),
+        belongs: Belongs::of(payment),
+        traits: Traits::of(payment, attempt.attempted_at, attempt.attempt_number, previous, rules.usual_amount),
+        amount_log: amount_log(payment),
+    });
     if let Some(decision_id) = &known.decision_id {
         divert(&mut state.kept_from, decision_id, &known, effects);
     }

@@ -1,8 +1,9 @@
-//! What is remembered of one payment and of one customer, and when it has to be looked at again.
+//! What is remembered of one payment, and when it has to be looked at again.
 
 use crate::domain::payment::{HardSoft, PaymentOutcome, PreviousAttempt, Status};
 use crate::domain::psp::Segment;
 use crate::domain::{EpochMs, PspId};
+use crate::engine::features::{Belongs, Traits};
 use crate::engine::segments::SegmentSet;
 use crate::engine::settings::EngineSettings;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,19 @@ pub struct PaymentState {
     pub last_event_at: EpochMs,
     /// Of decisions that no attempt has followed yet.
     pub kept_from: Vec<KeptFrom>,
+    /// Of attempts that are not counted yet.
+    pub untold: Vec<Untold>,
+}
+
+/// What features count an attempt by, until its result is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Untold {
+    pub attempt_id: String,
+    pub customer_id: Option<String>,
+    pub belongs: Belongs,
+    pub traits: Traits,
+    /// ln(1 + amount in major units).
+    pub amount_log: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,6 +122,11 @@ impl PaymentState {
         self.attempts.iter().map(known).collect()
     }
 
+    /// The PSP of the last attempt.
+    pub fn last_psp(&self) -> Option<&PspId> {
+        self.attempts.last().map(|attempt| &attempt.psp_id)
+    }
+
     pub fn was_decided(&self, request_id: &str) -> bool {
         self.decided.iter().any(|request| request.request_id == request_id)
     }
@@ -133,33 +152,5 @@ impl AttemptState {
     pub(super) fn overdue_at(&self, settings: &EngineSettings) -> Option<EpochMs> {
         let overdue_at = self.attempted_at + settings.attempt_overdue_ms;
         (settings.attempt_overdue_ms > 0 && overdue_at < self.deadline_at).then_some(overdue_at)
-    }
-}
-
-/// What is remembered of one customer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct CustomerState {
-    pub first_event_at: EpochMs,
-    pub last_event_at: EpochMs,
-    pub attempts: i64,
-    pub approvals: i64,
-    /// The PSP that approved this customer last.
-    pub approved_by: Option<PspId>,
-}
-
-impl CustomerState {
-    pub fn saw_attempt(&mut self, at: EpochMs) {
-        if self.attempts == 0 {
-            self.first_event_at = at;
-        }
-        self.first_event_at = self.first_event_at.min(at);
-        self.last_event_at = self.last_event_at.max(at);
-        self.attempts += 1;
-    }
-
-    pub fn saw_approval(&mut self, psp: &PspId, at: EpochMs) {
-        self.last_event_at = self.last_event_at.max(at);
-        self.approvals += 1;
-        self.approved_by = Some(psp.clone());
     }
 }

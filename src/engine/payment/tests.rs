@@ -114,7 +114,7 @@ use Step::{A, O, T};
 #[track_caller]
 fn check(story: &[Step], counted: &[(i64, i64, i64, usize)], said: &[(&str, bool, bool)], repeats: usize) {
     let (settings, codes) = (settings(), CodeTable::default());
-    let rules = Rules { settings: &settings, codes: &codes };
+    let rules = Rules { settings: &settings, codes: &codes, usual_amount: None };
     let mut state = PaymentState::default();
     let (mut results, mut feedback, mut duplicates) = (Vec::new(), Vec::new(), 0);
     for step in story {
@@ -181,7 +181,7 @@ fn an_outcome_without_attempt_counts_in_the_total() {
 #[test]
 fn timers_are_what_is_due_next() {
     let (settings, codes) = (settings(), CodeTable::default());
-    let rules = Rules { settings: &settings, codes: &codes };
+    let rules = Rules { settings: &settings, codes: &codes, usual_amount: None };
     let mut state = PaymentState::default();
     assert_eq!(state.timer_at(&settings), None);
     observe(rules, &mut state, Event::Attempt(&attempt("a", 0)));
@@ -198,7 +198,7 @@ fn timers_are_what_is_due_next() {
 #[test]
 fn feedback_names_the_decision_and_the_rank_that_was_taken() {
     let (settings, codes) = (settings(), CodeTable::default());
-    let rules = Rules { settings: &settings, codes: &codes };
+    let rules = Rules { settings: &settings, codes: &codes, usual_amount: None };
     let mut state = PaymentState::default();
     for (id, at, dry_run, ranked) in
         [("r1", 0, false, ["elavon", "mit"]), ("r2", 10, true, ["mit", "elavon"]), ("r3", 5_000, false, ["mit", "elavon"])]
@@ -258,7 +258,7 @@ fn the_code_table_says_whom_a_result_counts_against() {
 #[test]
 fn a_chain_forgets_its_oldest_settled_attempts_only() {
     let (settings, codes) = (settings(), CodeTable::default());
-    let rules = Rules { settings: &settings, codes: &codes };
+    let rules = Rules { settings: &settings, codes: &codes, usual_amount: None };
     let mut state = PaymentState::default();
     observe(rules, &mut state, Event::Attempt(&attempt("open", 0)));
     for index in 0..10 {
@@ -314,7 +314,7 @@ fn decision(request_id: &str, ranked: &[&str]) -> RoutingDecision {
 fn an_attempt_is_overdue_once_and_its_result_says_so() {
     let settings = EngineSettings { attempt_overdue_ms: 10_000, ..settings() };
     let codes = CodeTable::default();
-    let rules = Rules { settings: &settings, codes: &codes };
+    let rules = Rules { settings: &settings, codes: &codes, usual_amount: None };
     let check = |ending: Event<'_>, deadline_ms: Option<i64>, expected: &[(i64, i64, i64, i64)]| {
         let mut state = PaymentState::default();
         let sent = PaymentAttempt { deadline_ms, ..attempt("a", 0) };
@@ -339,7 +339,7 @@ fn an_attempt_is_overdue_once_and_its_result_says_so() {
 #[test]
 fn what_was_kept_from_a_psp_is_told_by_the_attempt_that_went_elsewhere() {
     let (settings, codes) = (settings(), CodeTable::default());
-    let rules = Rules { settings: &settings, codes: &codes };
+    let rules = Rules { settings: &settings, codes: &codes, usual_amount: None };
     let skip = |psp: &str, reason| SkippedPsp { psp_id: psp.into(), reason, segment: Some(Segment::all()), detail: None };
     let skipped =
         vec![skip("amex", SkipReason::NotEligible), skip("elavon", SkipReason::Down), skip("mit", SkipReason::Recovering)];
@@ -370,4 +370,33 @@ fn what_was_kept_from_a_psp_is_told_by_the_attempt_that_went_elsewhere() {
     // One that names no decision follows the newest before it.
     let unnamed = PaymentAttempt { decision_id: None, ..sent };
     assert_eq!(told(false, &[unnamed]), ["elavon ALL to mit 1000"]);
+}
+
+/// Features count each attempt once, at the time when the windows do, with what its payment had when it was sent.
+#[test]
+fn features_are_told_of_each_attempt_once() {
+    let (settings, codes) = (settings(), CodeTable::new(&[]));
+    let rules = Rules { settings: &settings, codes: &codes, usual_amount: Some(10.0) };
+    let told = |state: &mut PaymentState, event: Event<'_>| {
+        let told = observe(rules, state, event).for_features;
+        told.into_iter().map(|it| (it.psp_id.to_string(), it.told.at, it.told.approved)).collect::<Vec<_>>()
+    };
+    let mut state = PaymentState::default();
+    let late = settings.attempt_deadline_ms;
+    let (first, second, third) = (attempt("a", 0), attempt("b", 1_000), attempt("c", 2_000));
+    assert_eq!(told(&mut state, Event::Attempt(&first)), []);
+    assert_eq!(told(&mut state, Event::Attempt(&first)), [], "a repeat");
+    assert_eq!(state.untold.len(), 1);
+    let came = outcome("a", 500, Status::Approved);
+    assert_eq!(told(&mut state, Event::Outcome(&came)), [(first.psp_id.to_string(), came.occurred_at, true)]);
+    assert_eq!(told(&mut state, Event::Outcome(&came)), [], "a repeat");
+    // The outcome before its attempt.
+    assert_eq!(told(&mut state, Event::Outcome(&outcome("b", 1_500, Status::Declined))), []);
+    assert_eq!(told(&mut state, Event::Attempt(&second)).len(), 1);
+    // Silence, and an outcome after that.
+    assert_eq!(told(&mut state, Event::Attempt(&third)), []);
+    let tick = Event::Tick { payment_id: "p", at: third.attempted_at + late };
+    assert_eq!(told(&mut state, tick), [(third.psp_id.to_string(), third.attempted_at + late, false)]);
+    assert_eq!(told(&mut state, Event::Outcome(&outcome("c", 2_000 + late + 5, Status::Approved))), []);
+    assert!(state.untold.is_empty());
 }

@@ -79,8 +79,8 @@ records! {
     PspOutage "psp_outage" "psp.outages" [6 @ 1, 15 @ 2];
     Prediction "prediction" "athia.predictions" [7 @ 1];
     Feedback "feedback" "athia.feedback" [8 @ 1];
-    StatsDelta "stats_delta" "stats.deltas" [9 @ 1, 16 @ 2];
-    StatsProfile "stats_profile" "stats.profiles" [10 @ 1];
+    StatsDelta "stats_delta" "stats.deltas" [9 @ 1, 16 @ 2, 17 @ 3];
+    StatsProfile "stats_profile" "stats.profiles" [10 @ 1, 18 @ 2];
     ControlModel "control_model" "control.models" [11 @ 1];
     ControlRule "control_rule" "control.rules" [12 @ 1];
     ControlExperiment "control_experiment" "control.experiments" [13 @ 1];

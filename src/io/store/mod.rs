@@ -25,10 +25,11 @@ pub enum StoreName {
     Payments,
     Customers,
     Psps,
+    Profiles,
 }
 
 impl StoreName {
-    pub const ALL: [Self; 3] = [Self::Payments, Self::Customers, Self::Psps];
+    pub const ALL: [Self; 4] = [Self::Payments, Self::Customers, Self::Psps, Self::Profiles];
 
     /// The store's name in its changelog topic.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +37,7 @@ impl StoreName {
             Self::Payments => "payments",
             Self::Customers => "customers",
             Self::Psps => "psps",
+            Self::Profiles => "profiles",
         }
     }
 
@@ -44,6 +46,7 @@ impl StoreName {
             Self::Payments => 1,
             Self::Customers => 2,
             Self::Psps => 3,
+            Self::Profiles => 4,
         }
     }
 }

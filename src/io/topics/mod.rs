@@ -30,6 +30,7 @@ pub const ROUTING_REQUESTS_DLQ: &str = "routing.requests.dlq";
 pub const PAYMENTS_CHANGELOG: &str = "smartrouter.payments.changelog";
 pub const CUSTOMERS_CHANGELOG: &str = "smartrouter.customers.changelog";
 pub const PSPS_CHANGELOG: &str = "smartrouter.psps.changelog";
+pub const PROFILES_CHANGELOG: &str = "smartrouter.profiles.changelog";
 pub const ALERTS_CHANGELOG: &str = "smartrouter.alerts.changelog";
 
 /// The topics whose records come from outside.
@@ -62,6 +63,7 @@ files! {
     PAYMENTS_CHANGELOG = "smartrouter.payments.changelog",
     CUSTOMERS_CHANGELOG = "smartrouter.customers.changelog",
     PSPS_CHANGELOG = "smartrouter.psps.changelog",
+    PROFILES_CHANGELOG = "smartrouter.profiles.changelog",
     ALERTS_CHANGELOG = "smartrouter.alerts.changelog",
 }
 
@@ -231,7 +233,7 @@ mod tests {
         }
         let of = |set: &str| sets[set].iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
         assert_eq!(of("payments"), [&INPUTS[..], &[PAYMENTS_CHANGELOG, CUSTOMERS_CHANGELOG]].concat());
-        assert_eq!(of("stats"), [STATS_DELTAS, PSPS_CHANGELOG]);
+        assert_eq!(of("stats"), [STATS_DELTAS, PSPS_CHANGELOG, PROFILES_CHANGELOG]);
         assert!(INPUTS.iter().all(|input| names().any(|name| name == dead_letters_of(input))));
     }
 

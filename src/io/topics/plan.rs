@@ -251,7 +251,7 @@ mod tests {
                 "stats",
                 STATS_DELTAS,
                 8,
-                "! unequal partitions in the set stats: x.smartrouter.psps.changelog 4, x.stats.deltas 8. Give x.smartrouter.psps.changelog 8",
+                "! unequal partitions in the set stats: x.smartrouter.profiles.changelog 4, x.smartrouter.psps.changelog 4, x.stats.deltas 8. ",
             ),
         ];
         for (what, topic, partitions, want) in rows {

@@ -29,6 +29,8 @@ pub struct TableBuilder {
     history: History,
     codes: CodeTable,
     attempt_deadline_ms: i64,
+    /// How long after its deadline an attempt is waited for.
+    lateness_ms: i64,
     merchants: HashMap<String, Merchant>,
     psps: BTreeMap<PspId, Psp>,
     range: [Option<EpochMs>; 2],
@@ -46,6 +48,7 @@ pub struct TableBuilder {
 }
 
 struct Waiting {
+    at: EpochMs,
     payment_id: String,
     attempt_id: String,
     verdict: Verdict,
@@ -80,6 +83,7 @@ impl TableBuilder {
             encoder,
             codes: CodeTable::new(&settings.error_codes),
             attempt_deadline_ms: settings.engine.attempt_deadline_ms,
+            lateness_ms: settings.engine.lateness_ms,
             merchants: settings.merchants.iter().map(|merchant| (merchant.id.clone(), merchant.clone())).collect(),
             psps: settings.psps.iter().map(|psp| (psp.id.clone(), psp.clone())).collect(),
             range,
@@ -117,12 +121,13 @@ impl TableBuilder {
     /// What is told by now counts from now on.
     fn tell(&mut self, now: EpochMs) {
         while let Some(first) = self.waiting.first_entry().filter(|first| first.key().0 <= now) {
-            let ((at, _), told) = first.remove_entry();
-            self.last_at = self.last_at.max(at);
+            let ((known_at, _), told) = first.remove_entry();
+            self.last_at = self.last_at.max(known_at);
+            self.history.advance(known_at);
             self.history.result(&AttemptResult {
                 payment_id: &told.payment_id,
                 attempt_id: &told.attempt_id,
-                at,
+                at: told.at,
                 verdict: told.verdict,
                 latency_ms: told.latency_ms,
                 amount_minor: told.amount_minor,
@@ -138,19 +143,29 @@ impl TableBuilder {
 
     fn wait_for(&mut self, attempt: &PaymentAttempt, outcome: Option<&PaymentOutcome>) {
         let due_at = self.due_at(attempt);
-        let in_time = outcome.filter(|outcome| outcome.occurred_at <= due_at);
+        // As in a running router: silence counts at the deadline, and is known when the watermark has come there.
+        let silent_at = due_at.saturating_add(self.lateness_ms);
+        let in_time = outcome.filter(|outcome| outcome.occurred_at < silent_at);
         let verdict = in_time.map_or(Verdict::Timeout { persistent: true }, |outcome| self.codes.verdict(outcome));
         let at = in_time.map_or(due_at, |outcome| outcome.occurred_at);
+        let known_at = in_time.map_or(silent_at, |outcome| outcome.occurred_at);
         let waiting = Waiting {
+            at,
             payment_id: attempt.payment.payment_id.clone(),
             attempt_id: attempt.attempt_id.clone(),
             verdict,
             latency_ms: in_time.map(|outcome| outcome.latency_ms),
             amount_minor: attempt.payment.amount_minor,
             code: in_time.and_then(|outcome| outcome.error_code.clone()),
-            category: in_time.and_then(|outcome| outcome.error_category.clone()),
+            category: self.category(attempt, in_time),
         };
-        self.waiting.insert((at, self.attempts), waiting);
+        self.waiting.insert((known_at, self.attempts), waiting);
+    }
+
+    /// As the table of codes names it: what a decision is told of earlier attempts.
+    fn category(&self, attempt: &PaymentAttempt, outcome: Option<&PaymentOutcome>) -> Option<String> {
+        let code = outcome.and_then(|outcome| outcome.error_code.as_deref())?;
+        self.codes.find(&attempt.psp_id, code).map(|code| code.category.clone())
     }
 
     fn add_row(&mut self, attempt: &PaymentAttempt, outcome: Option<&PaymentOutcome>) {

@@ -50,7 +50,7 @@ impl TaskId {
     fn shards(self) -> Vec<Shard> {
         match self {
             Self::Payments(p) => vec![Shard::new(StoreName::Payments, p), Shard::new(StoreName::Customers, p)],
-            Self::Stats(p) => vec![Shard::new(StoreName::Psps, p)],
+            Self::Stats(p) => vec![Shard::new(StoreName::Psps, p), Shard::new(StoreName::Profiles, p)],
         }
     }
 }

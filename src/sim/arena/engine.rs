@@ -88,7 +88,7 @@ impl Engine {
     }
 
     fn observe(&mut self, number: u64, event: Event<'_>, now: EpochMs) {
-        let rules = Rules { settings: &self.kit.settings.engine, codes: &self.kit.codes };
+        let rules = Rules { settings: &self.kit.settings.engine, codes: &self.kit.codes, usual_amount: None };
         let state = self.open.entry(number).or_default();
         let effects = observe(rules, state, event);
         // What comes after the deadline is not waited for: no result of the arena does.

@@ -122,7 +122,7 @@ impl Shared {
 
     /// The event, the same again, and then silence until everything is due. Counted and told exactly once.
     fn through_the_engine(&self, payment_id: &str, event: Event<'_>, at: i64) {
-        let rules = Rules { settings: &self.settings.engine, codes: &self.codes };
+        let rules = Rules { settings: &self.settings.engine, codes: &self.codes, usual_amount: None };
         let mut state = PaymentState::default();
         let mut all = vec![observe(rules, &mut state, event)];
         let again = observe(rules, &mut state, event);
