@@ -21,8 +21,8 @@ use std::ops::ControlFlow;
 
 /// Results counted in a turn: some milliseconds.
 const RESULTS_PER_TURN: usize = 1_000;
-/// Counts stored and published in a turn.
-const COUNTS_PER_TURN: usize = 500;
+/// Counts stored and published with a commit: more would keep those waiting who share it.
+const COUNTS_PER_COMMIT: usize = 500;
 /// What keys of the store begin with.
 const COUNT: u8 = b'c';
 const RESULTS: u8 = b'r';
@@ -131,9 +131,10 @@ impl Profiles {
         if !self.counts.count(if is_stepped { usize::MAX } else { RESULTS_PER_TURN }) {
             return Ok(());
         }
-        let most = if is_stepped { usize::MAX } else { COUNTS_PER_TURN };
-        for _ in 0..most {
-            let Some((key, standing, as_of)) = self.counts.take_changed() else { break };
+        let most = if is_stepped { usize::MAX } else { COUNTS_PER_COMMIT };
+        while staged.changes.len() < most
+            && let Some((key, standing, as_of)) = self.counts.take_changed()
+        {
             staged.change(self.shard, &count_key(key)?, Some(&written(&(as_of, standing))?));
             if let Some(psp_id) = self.names.get(&key.psp) {
                 let record = standing.to_record(key, psp_id, as_of);

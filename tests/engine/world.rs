@@ -19,6 +19,8 @@ use std::time::Duration;
 
 pub(crate) const T0: i64 = 1_700_000_000_000;
 pub(crate) const PREFIX: &str = "test.";
+/// The configuration of the example merchant.
+const SHIPPED: &str = "deploy/volaris.toml";
 
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
@@ -53,7 +55,11 @@ impl World {
     }
 
     pub(crate) fn engine_with(&self, overrides: &[(&str, &str)]) -> Engine {
-        Engine::open(self.log.clone(), self.shared(overrides), limits()).unwrap()
+        self.engine_of(SHIPPED, overrides)
+    }
+
+    pub(crate) fn engine_of(&self, config: &str, overrides: &[(&str, &str)]) -> Engine {
+        Engine::open(self.log.clone(), self.shared_of(config, overrides), limits()).unwrap()
     }
 
     pub(crate) fn models_dir(&self) -> PathBuf {
@@ -66,7 +72,11 @@ impl World {
 
     /// What tasks share. Opens the state store.
     pub(crate) fn shared(&self, overrides: &[(&str, &str)]) -> Arc<Shared> {
-        let settings = settings(overrides);
+        self.shared_of(SHIPPED, overrides)
+    }
+
+    fn shared_of(&self, config: &str, overrides: &[(&str, &str)]) -> Arc<Shared> {
+        let settings = settings(config, overrides);
         let store = StateStore::open(&self.state_dir()).unwrap();
         let shared = Shared::new(Clock::Event, settings, self.codec.clone(), TopicNames::new(PREFIX), store).unwrap();
         Arc::new(shared.with_models(self.models_dir()).unwrap())
@@ -186,9 +196,9 @@ impl World {
     }
 }
 
-/// Those of the shipped example merchant.
-pub(crate) fn settings(overrides: &[(&str, &str)]) -> Settings {
-    let file = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/volaris.toml"));
+/// Those of a file of this project, with changes.
+pub(crate) fn settings(config: &str, overrides: &[(&str, &str)]) -> Settings {
+    let file = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join(config));
     let overrides = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     Config::load(&LoadOptions { file, overrides, ..LoadOptions::default() }).unwrap().config.settings
 }
