@@ -1,0 +1,218 @@
+//! Sums of products over many numbers at once, with the widest instructions that the processor has.
+//!
+//! The only door to pulp, which finds them out when the program runs and gives them a safe form. What a number comes to does not
+//! depend on how many rows are asked for together. Allocates nothing.
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// A layer: weights by input and then unit, and a bias for each unit.
+#[derive(Clone, Copy)]
+pub(super) struct Dense<'a> {
+    pub(super) weights: &'a [f32],
+    pub(super) biases: &'a [f32],
+}
+
+impl Dense<'_> {
+    fn units(&self) -> usize {
+        self.biases.len()
+    }
+
+    fn width(&self) -> usize {
+        self.weights.len() / self.units().max(1)
+    }
+}
+
+/// What the layer makes of each row of inputs; less than nought is nought.
+pub(super) fn rectified(dense: Dense<'_>, inputs: &[f32], out: &mut [f32]) {
+    Arch::new().dispatch(Rectified { dense, inputs, out });
+}
+
+/// The sum of products.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    Arch::new().dispatch(Dot { a, b })
+}
+
+/// Moves and divides each row, and bounds what comes of it.
+pub(super) fn standardise(means: &[f32], deviations: &[f32], far: f32, rows: &mut [f32]) {
+    Arch::new().dispatch(Standardise { means, deviations, far, rows });
+}
+
+struct Rectified<'a> {
+    dense: Dense<'a>,
+    inputs: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Rectified<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { dense, inputs, out } = self;
+        let units = dense.units().max(1);
+        let rows = out.len() / units;
+        let (weights, rest) = S::as_simd_f32s(dense.weights);
+        let (biases, no_biases) = S::as_simd_f32s(dense.biases);
+        if !rest.is_empty() || !no_biases.is_empty() || biases.len() % 2 > 0 {
+            return one_by_one(dense, inputs, out);
+        }
+        let (out, _) = S::as_mut_simd_f32s(out);
+        for unit in (0..biases.len()).step_by(2) {
+            for row in (0..rows).step_by(4) {
+                // Where fewer than four are left, the last is summed up again.
+                let four = [row, row + 1, row + 2, row + 3].map(|row| row.min(rows - 1));
+                tile(simd, [weights, biases], (inputs, dense.width()), (four, unit), out);
+            }
+        }
+    }
+}
+
+/// Two vectors of units of four rows: as many sums as keep the adders busy, few enough for the registers. Each sum has a name, since
+/// with few optimisations an array of them would lie in memory.
+#[inline(always)]
+fn tile<S: Simd>(
+    simd: S,
+    [weights, biases]: [&[S::f32s]; 2],
+    (inputs, width): (&[f32], usize),
+    (rows, unit): ([usize; 4], usize),
+    out: &mut [S::f32s],
+) {
+    let [a, b, c, d] = rows.map(|row| &inputs[row * width..(row + 1) * width]);
+    let (left, right) = (biases[unit], biases[unit + 1]);
+    let (mut a_left, mut b_left, mut c_left, mut d_left) = (left, left, left, left);
+    let (mut a_right, mut b_right, mut c_right, mut d_right) = (right, right, right, right);
+    let mut at = unit;
+    for input in 0..width {
+        let (left, right) = (weights[at], weights[at + 1]);
+        at += biases.len();
+        let value = simd.splat_f32s(a[input]);
+        a_left = simd.mul_add_e_f32s(value, left, a_left);
+        a_right = simd.mul_add_e_f32s(value, right, a_right);
+        let value = simd.splat_f32s(b[input]);
+        b_left = simd.mul_add_e_f32s(value, left, b_left);
+        b_right = simd.mul_add_e_f32s(value, right, b_right);
+        let value = simd.splat_f32s(c[input]);
+        c_left = simd.mul_add_e_f32s(value, left, c_left);
+        c_right = simd.mul_add_e_f32s(value, right, c_right);
+        let value = simd.splat_f32s(d[input]);
+        d_left = simd.mul_add_e_f32s(value, left, d_left);
+        d_right = simd.mul_add_e_f32s(value, right, d_right);
+    }
+    let nought = simd.splat_f32s(0.0);
+    let sums = [(a_left, a_right), (b_left, b_right), (c_left, c_right), (d_left, d_right)];
+    for (row, (left, right)) in rows.into_iter().zip(sums) {
+        let at = row * biases.len() + unit;
+        out[at] = simd.max_f32s(left, nought);
+        out[at + 1] = simd.max_f32s(right, nought);
+    }
+}
+
+/// For layers that do not fill vectors.
+fn one_by_one(dense: Dense<'_>, inputs: &[f32], out: &mut [f32]) {
+    for (inputs, out) in inputs.chunks_exact(dense.width()).zip(out.chunks_exact_mut(dense.units())) {
+        out.copy_from_slice(dense.biases);
+        for (input, weights) in inputs.iter().zip(dense.weights.chunks_exact(out.len())) {
+            out.iter_mut().zip(weights).for_each(|(unit, weight)| *unit += input * weight);
+        }
+        out.iter_mut().for_each(|unit| *unit = unit.max(0.0));
+    }
+}
+
+struct Dot<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl WithSimd for Dot<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let (a, a_rest) = S::as_simd_f32s(self.a);
+        let (b, b_rest) = S::as_simd_f32s(self.b);
+        let sum = a.iter().zip(b).fold(simd.splat_f32s(0.0), |sum, (a, b)| simd.mul_add_e_f32s(*a, *b, sum));
+        simd.reduce_sum_f32s(sum) + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
+    }
+}
+
+struct Standardise<'a> {
+    means: &'a [f32],
+    deviations: &'a [f32],
+    far: f32,
+    rows: &'a mut [f32],
+}
+
+impl WithSimd for Standardise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (means, means_rest) = S::as_simd_f32s(self.means);
+        let (deviations, deviations_rest) = S::as_simd_f32s(self.deviations);
+        let (low, high) = (simd.splat_f32s(-self.far), simd.splat_f32s(self.far));
+        for row in self.rows.chunks_exact_mut(self.means.len().max(1)) {
+            let (values, rest) = S::as_mut_simd_f32s(row);
+            for (value, (mean, deviation)) in values.iter_mut().zip(means.iter().zip(deviations)) {
+                let moved = simd.div_f32s(simd.sub_f32s(*value, *mean), *deviation);
+                *value = simd.min_f32s(simd.max_f32s(moved, low), high);
+            }
+            for (value, (mean, deviation)) in rest.iter_mut().zip(means_rest.iter().zip(deviations_rest)) {
+                *value = ((*value - mean) / deviation).clamp(-self.far, self.far);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::draw::Draw;
+    use super::*;
+
+    fn drawn(count: usize, draw: &mut Draw) -> Vec<f32> {
+        (0..count).map(|_| draw.normal() as f32).collect()
+    }
+
+    /// Sizes that fill vectors and tiles, and sizes that do not.
+    #[test]
+    fn a_layer_is_the_sums_of_its_products() {
+        let mut draw = Draw::new(1, 1);
+        for (width, units) in [(140, 256), (256, 128), (64, 32), (3, 1), (1, 5), (17, 45), (7, 33)] {
+            let (weights, biases) = (drawn(width * units, &mut draw), drawn(units, &mut draw));
+            let dense = Dense { weights: &weights, biases: &biases };
+            let inputs = drawn(9 * width, &mut draw);
+            let mut out = vec![-1.0; 9 * units];
+            rectified(dense, &inputs, &mut out);
+            for (row, inputs) in inputs.chunks_exact(width).enumerate() {
+                for unit in 0..units {
+                    let products =
+                        inputs.iter().enumerate().map(|(at, input)| f64::from(*input) * f64::from(weights[at * units + unit]));
+                    let sum = (products.sum::<f64>() + f64::from(biases[unit])).max(0.0);
+                    let off = (f64::from(out[row * units + unit]) - sum).abs();
+                    assert!(off < 1e-4, "{width} to {units}: row {row}, unit {unit} is off by {off}");
+                }
+            }
+            // Alone or among others, in a tile or after it: the same to the last bit.
+            for (row, inputs) in inputs.chunks_exact(width).enumerate() {
+                let mut alone = vec![0.0; units];
+                rectified(dense, inputs, &mut alone);
+                assert_eq!(alone, out[row * units..(row + 1) * units], "{width} to {units}, row {row}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_and_standards_take_every_length() {
+        let mut draw = Draw::new(2, 1);
+        for length in [1, 15, 16, 37, 64, 140] {
+            let (a, b) = (drawn(length, &mut draw), drawn(length, &mut draw));
+            let sum: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            assert!((f64::from(dot(&a, &b)) - sum).abs() < 1e-4, "{length}");
+            let deviations: Vec<f32> = b.iter().map(|it| it.abs() + 0.1).collect();
+            let mut rows = drawn(3 * length, &mut draw);
+            let moved = |(at, value): (usize, &f32)| ((value - a[at % length]) / deviations[at % length]).clamp(-2.0, 2.0);
+            let expected: Vec<f32> = rows.iter().enumerate().map(moved).collect();
+            standardise(&a, &deviations, 2.0, &mut rows);
+            assert_eq!(rows, expected, "{length}");
+        }
+    }
+}
