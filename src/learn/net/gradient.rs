@@ -74,12 +74,13 @@ impl<'a> Net<'a> {
         }
         for layer in (0..self.plan.depth()).rev() {
             let [width, units] = [self.plan.sizes[layer], self.plan.sizes[layer + 1]];
-            let blamed = Tensor::from_vec(blame, (rows.len(), units), &Device::Cpu)?;
             let inputs = seen.pop().unwrap_or_default();
+            let mut own = vec![0.0; width * units];
+            lanes::summed_over_rows(&inputs, &blame, &mut own, rows.len());
+            let blamed = Tensor::from_vec(blame, (rows.len(), units), &Device::Cpu)?;
             blame = if layer > 0 { self.passed_back(&blamed.matmul(&self.matrices[layer].t()?)?, &inputs)? } else { Vec::new() };
             parts.push(ones.matmul(&blamed)?.flatten_all()?);
-            let inputs = Tensor::from_vec(inputs, (rows.len(), width), &Device::Cpu)?;
-            parts.push(inputs.t()?.matmul(&blamed)?.flatten_all()?);
+            parts.push(Tensor::from_vec(own, width * units, &Device::Cpu)?);
         }
         parts.reverse();
         Tensor::cat(&parts, 0)
@@ -118,7 +119,7 @@ impl<'a> Net<'a> {
         let kept = 1.0 / (1.0 - self.dropout);
         let mut blame: Vec<f32> = blame.flatten_all()?.to_vec1()?;
         for (blame, unit) in blame.iter_mut().zip(units) {
-            *blame = if *unit > 0.0 { *blame * kept } else { 0.0 };
+            *blame *= f32::from(u8::from(*unit > 0.0)) * kept;
         }
         Ok(blame)
     }
@@ -131,7 +132,7 @@ fn leave_out(units: &mut [f32], dropout: f32, draw: &mut Draw) {
     for four in units.chunks_mut(4) {
         let mut word = draw.word();
         for unit in four {
-            *unit = if word & 0xffff >= least { *unit * kept } else { 0.0 };
+            *unit *= f32::from(u8::from(word & 0xffff >= least)) * kept;
             word >>= 16;
         }
     }

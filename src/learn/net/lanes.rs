@@ -27,6 +27,11 @@ pub(super) fn rectified(dense: Dense<'_>, inputs: &[f32], out: &mut [f32]) {
     Arch::new().dispatch(Rectified { dense, inputs, out });
 }
 
+/// The sums over the rows of each input times each unit's blame: by input and then unit, as weights are.
+pub(super) fn summed_over_rows(inputs: &[f32], blame: &[f32], out: &mut [f32], rows: usize) {
+    Arch::new().dispatch(SummedOverRows { inputs, blame, out, rows });
+}
+
 /// The sum of products.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     Arch::new().dispatch(Dot { a, b })
@@ -57,54 +62,109 @@ impl WithSimd for Rectified<'_> {
             return one_by_one(dense, inputs, out);
         }
         let (out, _) = S::as_mut_simd_f32s(out);
+        let (width, nought) = (dense.width(), simd.splat_f32s(0.0));
         for unit in (0..biases.len()).step_by(2) {
             for row in (0..rows).step_by(4) {
-                // Where fewer than four are left, the last is summed up again.
-                let four = [row, row + 1, row + 2, row + 3].map(|row| row.min(rows - 1));
-                tile(simd, [weights, biases], (inputs, dense.width()), (four, unit), out);
+                let four = four_from(row, rows);
+                let terms = Terms { values: inputs, from: four.map(|row| row * width), step: 1, count: width };
+                let sums = tile(simd, &terms, (weights, biases.len(), unit), [biases[unit], biases[unit + 1]]);
+                for (row, [left, right]) in four.into_iter().zip(sums) {
+                    let at = row * biases.len() + unit;
+                    out[at] = simd.max_f32s(left, nought);
+                    out[at + 1] = simd.max_f32s(right, nought);
+                }
             }
         }
     }
 }
 
-/// Two vectors of units of four rows: as many sums as keep the adders busy, few enough for the registers. Each sum has a name, since
-/// with few optimisations an array of them would lie in memory.
+struct SummedOverRows<'a> {
+    inputs: &'a [f32],
+    blame: &'a [f32],
+    out: &'a mut [f32],
+    rows: usize,
+}
+
+impl WithSimd for SummedOverRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { inputs, blame, out, rows } = self;
+        let (width, units) = (inputs.len() / rows.max(1), blame.len() / rows.max(1));
+        if units % (2 * S::F32_LANES) > 0 {
+            out.fill(0.0);
+            for (inputs, blame) in inputs.chunks_exact(width).zip(blame.chunks_exact(units)) {
+                for (input, out) in inputs.iter().zip(out.chunks_exact_mut(units)) {
+                    out.iter_mut().zip(blame).for_each(|(out, blame)| *out += input * blame);
+                }
+            }
+            return;
+        }
+        let (blame, _) = S::as_simd_f32s(blame);
+        let (out, _) = S::as_mut_simd_f32s(out);
+        let vectors = units / S::F32_LANES;
+        for unit in (0..vectors).step_by(2) {
+            for input in (0..width).step_by(4) {
+                let four = four_from(input, width);
+                let terms = Terms { values: inputs, from: four, step: width, count: rows };
+                let sums = tile(simd, &terms, (blame, vectors, unit), [simd.splat_f32s(0.0); 2]);
+                for (input, [left, right]) in four.into_iter().zip(sums) {
+                    out[input * vectors + unit] = left;
+                    out[input * vectors + unit + 1] = right;
+                }
+            }
+        }
+    }
+}
+
+/// Where fewer than four are left, the last is summed up again.
+#[inline(always)]
+fn four_from(first: usize, count: usize) -> [usize; 4] {
+    let last = count - 1;
+    [first, last.min(first + 1), last.min(first + 2), last.min(first + 3)]
+}
+
+/// Four series of values: where each begins, how far apart its values lie, and how many they are.
+struct Terms<'a> {
+    values: &'a [f32],
+    from: [usize; 4],
+    step: usize,
+    count: usize,
+}
+
+/// Two vectors of factors, for each of the terms, summed up for four series at once: as many sums as keep the adders busy, few enough for
+/// the registers. Each sum has a name, since with few optimisations an array of them would lie in memory.
 #[inline(always)]
 fn tile<S: Simd>(
     simd: S,
-    [weights, biases]: [&[S::f32s]; 2],
-    (inputs, width): (&[f32], usize),
-    (rows, unit): ([usize; 4], usize),
-    out: &mut [S::f32s],
-) {
-    let [a, b, c, d] = rows.map(|row| &inputs[row * width..(row + 1) * width]);
-    let (left, right) = (biases[unit], biases[unit + 1]);
+    terms: &Terms<'_>,
+    (factors, stride, first): (&[S::f32s], usize, usize),
+    [left, right]: [S::f32s; 2],
+) -> [[S::f32s; 2]; 4] {
+    let [mut a, mut b, mut c, mut d] = terms.from;
+    let values = terms.values;
     let (mut a_left, mut b_left, mut c_left, mut d_left) = (left, left, left, left);
     let (mut a_right, mut b_right, mut c_right, mut d_right) = (right, right, right, right);
-    let mut at = unit;
-    for input in 0..width {
-        let (left, right) = (weights[at], weights[at + 1]);
-        at += biases.len();
-        let value = simd.splat_f32s(a[input]);
+    let mut at = first;
+    for _ in 0..terms.count {
+        let (left, right) = (factors[at], factors[at + 1]);
+        let value = simd.splat_f32s(values[a]);
         a_left = simd.mul_add_e_f32s(value, left, a_left);
         a_right = simd.mul_add_e_f32s(value, right, a_right);
-        let value = simd.splat_f32s(b[input]);
+        let value = simd.splat_f32s(values[b]);
         b_left = simd.mul_add_e_f32s(value, left, b_left);
         b_right = simd.mul_add_e_f32s(value, right, b_right);
-        let value = simd.splat_f32s(c[input]);
+        let value = simd.splat_f32s(values[c]);
         c_left = simd.mul_add_e_f32s(value, left, c_left);
         c_right = simd.mul_add_e_f32s(value, right, c_right);
-        let value = simd.splat_f32s(d[input]);
+        let value = simd.splat_f32s(values[d]);
         d_left = simd.mul_add_e_f32s(value, left, d_left);
         d_right = simd.mul_add_e_f32s(value, right, d_right);
+        at += stride;
+        (a, b, c, d) = (a + terms.step, b + terms.step, c + terms.step, d + terms.step);
     }
-    let nought = simd.splat_f32s(0.0);
-    let sums = [(a_left, a_right), (b_left, b_right), (c_left, c_right), (d_left, d_right)];
-    for (row, (left, right)) in rows.into_iter().zip(sums) {
-        let at = row * biases.len() + unit;
-        out[at] = simd.max_f32s(left, nought);
-        out[at + 1] = simd.max_f32s(right, nought);
-    }
+    [[a_left, a_right], [b_left, b_right], [c_left, c_right], [d_left, d_right]]
 }
 
 /// For layers that do not fill vectors.
@@ -190,6 +250,13 @@ mod tests {
                     let off = (f64::from(out[row * units + unit]) - sum).abs();
                     assert!(off < 1e-4, "{width} to {units}: row {row}, unit {unit} is off by {off}");
                 }
+            }
+            let mut summed = vec![-1.0; width * units];
+            summed_over_rows(&inputs, &out, &mut summed, 9);
+            for (at, summed) in summed.iter().enumerate() {
+                let (input, unit) = (at / units, at % units);
+                let products = (0..9).map(|row| f64::from(inputs[row * width + input]) * f64::from(out[row * units + unit]));
+                assert!((f64::from(*summed) - products.sum::<f64>()).abs() < 1e-3, "{width} to {units}: {input}, {unit}");
             }
             // Alone or among others, in a tile or after it: the same to the last bit.
             for (row, inputs) in inputs.chunks_exact(width).enumerate() {
