@@ -89,7 +89,9 @@ impl<'a> Net<'a> {
     /// The inputs of each layer, after dropout.
     fn forward(&self, set: &Set<'_>, rows: &[usize], draw: &mut Draw) -> Vec<Vec<f32>> {
         let mut inputs = Vec::with_capacity(rows.len() * set.width);
-        rows.iter().for_each(|row| inputs.extend_from_slice(set.values_of(*row)));
+        for row in rows {
+            inputs.extend_from_slice(set.values_of(*row));
+        }
         let mut seen = vec![inputs];
         for (layer, dense) in self.plan.layers(&self.weights).take(self.plan.depth() - 1).enumerate() {
             let mut next = vec![0.0; rows.len() * dense.biases.len()];

@@ -3,6 +3,11 @@
 //! The only door to pulp, which finds them out when the program runs and gives them a safe form. What a number comes to does not
 //! depend on how many rows are asked for together. Allocates nothing.
 
+#![allow(
+    clippy::inline_always,
+    reason = "the processor's instructions are there only in what is put into the function that pulp enters"
+)]
+
 use pulp::{Arch, Simd, WithSimd};
 
 /// A layer: weights by input and then unit, and a bias for each unit.
@@ -174,7 +179,9 @@ fn one_by_one(dense: Dense<'_>, inputs: &[f32], out: &mut [f32]) {
         for (input, weights) in inputs.iter().zip(dense.weights.chunks_exact(out.len())) {
             out.iter_mut().zip(weights).for_each(|(unit, weight)| *unit += input * weight);
         }
-        out.iter_mut().for_each(|unit| *unit = unit.max(0.0));
+        for unit in out {
+            *unit = unit.max(0.0);
+        }
     }
 }
 
