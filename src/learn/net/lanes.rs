@@ -99,7 +99,7 @@ impl WithSimd for SummedOverRows<'_> {
         let (width, units) = (inputs.len() / rows.max(1), blame.len() / rows.max(1));
         if units % (2 * S::F32_LANES) > 0 {
             out.fill(0.0);
-            for (inputs, blame) in inputs.chunks_exact(width).zip(blame.chunks_exact(units)) {
+            for (inputs, blame) in inputs.chunks_exact(width.max(1)).zip(blame.chunks_exact(units)) {
                 for (input, out) in inputs.iter().zip(out.chunks_exact_mut(units)) {
                     out.iter_mut().zip(blame).for_each(|(out, blame)| *out += input * blame);
                 }
@@ -174,8 +174,10 @@ fn tile<S: Simd>(
 
 /// For layers that do not fill vectors.
 fn one_by_one(dense: Dense<'_>, inputs: &[f32], out: &mut [f32]) {
-    for (inputs, out) in inputs.chunks_exact(dense.width()).zip(out.chunks_exact_mut(dense.units())) {
+    let width = dense.width();
+    for (row, out) in out.chunks_exact_mut(dense.units().max(1)).enumerate() {
         out.copy_from_slice(dense.biases);
+        let inputs = &inputs[row * width..(row + 1) * width];
         for (input, weights) in inputs.iter().zip(dense.weights.chunks_exact(out.len())) {
             out.iter_mut().zip(weights).for_each(|(unit, weight)| *unit += input * weight);
         }
