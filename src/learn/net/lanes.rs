@@ -147,27 +147,27 @@ fn tile<S: Simd>(
     (factors, stride, first): (&[S::f32s], usize, usize),
     [left, right]: [S::f32s; 2],
 ) -> [[S::f32s; 2]; 4] {
-    let [mut a, mut b, mut c, mut d] = terms.from;
-    let values = terms.values;
+    // All of one length, so that one comparison in each round holds for the four.
+    let reach = (terms.count * terms.step).saturating_sub(terms.step - 1);
+    let [a, b, c, d] = terms.from.map(|from| &terms.values[from..from + reach]);
     let (mut a_left, mut b_left, mut c_left, mut d_left) = (left, left, left, left);
     let (mut a_right, mut b_right, mut c_right, mut d_right) = (right, right, right, right);
-    let mut at = first;
-    for _ in 0..terms.count {
-        let (left, right) = (factors[at], factors[at + 1]);
-        let value = simd.splat_f32s(values[a]);
+    let mut from = first;
+    for at in (0..reach).step_by(terms.step) {
+        let (right, left) = (factors[from + 1], factors[from]);
+        let value = simd.splat_f32s(a[at]);
         a_left = simd.mul_add_e_f32s(value, left, a_left);
         a_right = simd.mul_add_e_f32s(value, right, a_right);
-        let value = simd.splat_f32s(values[b]);
+        let value = simd.splat_f32s(b[at]);
         b_left = simd.mul_add_e_f32s(value, left, b_left);
         b_right = simd.mul_add_e_f32s(value, right, b_right);
-        let value = simd.splat_f32s(values[c]);
+        let value = simd.splat_f32s(c[at]);
         c_left = simd.mul_add_e_f32s(value, left, c_left);
         c_right = simd.mul_add_e_f32s(value, right, c_right);
-        let value = simd.splat_f32s(values[d]);
+        let value = simd.splat_f32s(d[at]);
         d_left = simd.mul_add_e_f32s(value, left, d_left);
         d_right = simd.mul_add_e_f32s(value, right, d_right);
-        at += stride;
-        (a, b, c, d) = (a + terms.step, b + terms.step, c + terms.step, d + terms.step);
+        from += stride;
     }
     [[a_left, a_right], [b_left, b_right], [c_left, c_right], [d_left, d_right]]
 }
