@@ -74,24 +74,29 @@ impl From<&Column> for ColumnName {
 }
 
 impl Model {
-    /// Logits before the calibration.
-    pub(super) fn raw(&self, rows: &[f32]) -> Vec<f64> {
-        let said: Vec<Vec<f64>> = self
-            .members
-            .iter()
-            .map(|member| {
-                let mut logits = Vec::new();
-                member.logits(rows, self.columns.len(), &mut logits);
-                logits
-            })
-            .collect();
-        let count = rows.len() / self.columns.len().max(1);
-        (0..count).map(|row| self.blend.logit(said.iter().map(|of| of[row]))).collect()
+    /// Appends the logit of each row before the calibration.
+    pub(super) fn raw(&self, rows: &[f32], out: &mut Vec<f64>) {
+        let width = self.columns.len();
+        let from = out.len();
+        if let [member] = self.members.as_slice() {
+            member.logits(rows, width, out);
+            out[from..].iter_mut().for_each(|logit| *logit = self.blend.logit(std::iter::once(*logit)));
+            return;
+        }
+        let logits = |member: &Member| {
+            let mut logits = Vec::with_capacity(rows.len() / width.max(1));
+            member.logits(rows, width, &mut logits);
+            logits
+        };
+        let said: Vec<Vec<f64>> = self.members.iter().map(logits).collect();
+        out.extend((0..rows.len() / width.max(1)).map(|row| self.blend.logit(said.iter().map(|of| of[row]))));
     }
 
     /// For each row what the model says before its calibration, and after it.
     pub fn chances(&self, rows: &[f32]) -> Vec<(f64, f64)> {
-        self.raw(rows).into_iter().map(|logit| (sigmoid(logit), self.calibration.apply(logit))).collect()
+        let mut logits = Vec::with_capacity(rows.len() / self.columns.len().max(1));
+        self.raw(rows, &mut logits);
+        logits.into_iter().map(|logit| (sigmoid(logit), self.calibration.apply(logit))).collect()
     }
 
     /// The same port over one member alone.
@@ -125,6 +130,8 @@ impl Scorer for Model {
     }
 
     fn score(&self, rows: &[f32], out: &mut Vec<f64>) {
-        out.extend(self.raw(rows).into_iter().map(|logit| self.calibration.apply(logit)));
+        let from = out.len();
+        self.raw(rows, out);
+        out[from..].iter_mut().for_each(|it| *it = self.calibration.apply(*it));
     }
 }

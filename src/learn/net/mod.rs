@@ -1,14 +1,20 @@
-//! Nets of dense layers, with or without a wide part over crosses: trained by candle, scored by plain loops.
+//! Nets of dense layers, with or without a wide part over crosses: trained by candle, scored by loops over vectors.
 //!
-//! The only door to candle.
+//! The only door to candle. Scoring allocates nothing once a thread has done it.
 
+mod gradient;
+mod lanes;
+mod scale;
 mod train;
 
 use super::artifact::Array;
 use super::crosses::Cross;
 use super::inputs::Inputs;
 use super::table::Table;
+use lanes::Dense;
+use scale::Scale;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use thiserror::Error;
 
 #[derive(Debug, Error)]
@@ -43,8 +49,7 @@ pub(super) struct Data<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Net {
     pub(super) inputs: Inputs,
-    /// What each input is moved and divided by.
-    pub(super) scale: Vec<(f32, f32)>,
+    scale: Scale,
     pub(super) layers: Vec<usize>,
     /// Crosses whose cells have weights of their own; empty without a wide part.
     pub(super) wide: Vec<Cross>,
@@ -64,9 +69,22 @@ pub(super) struct Bag {
     pub(super) wide: Vec<f32>,
 }
 
-/// An input is not taken for further from its mean than this many deviations.
-const FAR: f32 = 5.0;
 const BAGS_MOST: usize = 64;
+/// Rows that go through the layers together: what is between the layers stays in the cache.
+const BLOCK: usize = 64;
+
+/// Room for what a block of rows becomes on its way, kept by each thread that scores.
+#[derive(Default)]
+struct Room {
+    inputs: Vec<f32>,
+    layer: Vec<f32>,
+    next: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+thread_local! {
+    static ROOM: RefCell<Room> = RefCell::default();
+}
 
 impl Net {
     pub(super) fn name(&self) -> &'static str {
@@ -80,10 +98,10 @@ impl Net {
         options: &NetOptions,
         seeds: &[u64],
     ) -> Result<Self, NetError> {
-        let scale = scale(data.values, inputs.width());
+        let scale = Scale::fit(data.values, inputs.width());
         let mut net = Self { inputs, scale, layers: options.layers.clone(), wide, count: seeds.len(), bags: Vec::new() };
         let mut values = data.values.to_vec();
-        values.chunks_exact_mut(net.inputs.width()).for_each(|row| net.standardise(row));
+        net.scale.apply(&mut values);
         let cells: Vec<u32> = data.rows.iter().flat_map(|row| net.cells(data.table.features(*row as usize))).collect();
         let approved: Vec<f32> =
             data.rows.iter().map(|row| f32::from(u8::from(data.table.rows[*row as usize].approved))).collect();
@@ -95,12 +113,6 @@ impl Net {
         Ok(net)
     }
 
-    fn standardise(&self, row: &mut [f32]) {
-        for (value, (mean, deviation)) in row.iter_mut().zip(&self.scale) {
-            *value = ((*value - mean) / deviation).clamp(-FAR, FAR);
-        }
-    }
-
     /// The row's cell of each wide cross, counted through all of them.
     fn cells<'a>(&'a self, values: &'a [f32]) -> impl Iterator<Item = u32> + 'a {
         self.wide.iter().scan(0, |from, cross| {
@@ -110,24 +122,25 @@ impl Net {
         })
     }
 
+    /// Appends the logit of each row. What one row is told does not depend on the others.
     pub(super) fn logits(&self, rows: &[f32], width: usize, out: &mut Vec<f64>) {
-        let mut inputs = Vec::with_capacity(self.inputs.width());
-        let mut layer = Vec::new();
-        let mut next = Vec::new();
-        for values in rows.chunks_exact(width.max(1)) {
-            inputs.clear();
-            self.inputs.append(values, &mut inputs);
-            self.standardise(&mut inputs);
-            let sum: f32 = self
-                .bags
-                .iter()
-                .map(|bag| {
-                    let wide: f32 = self.cells(values).map(|cell| bag.wide[cell as usize]).sum();
-                    bag.forward(&inputs, &mut layer, &mut next) + wide
-                })
-                .sum();
-            out.push(f64::from(sum) / self.bags.len().max(1) as f64);
+        ROOM.with_borrow_mut(|room| rows.chunks(BLOCK * width.max(1)).for_each(|block| self.block(block, width, room, out)));
+    }
+
+    fn block(&self, rows: &[f32], width: usize, room: &mut Room, out: &mut Vec<f64>) {
+        let rows = rows.chunks_exact(width.max(1));
+        room.inputs.clear();
+        rows.clone().for_each(|values| self.inputs.append(values, &mut room.inputs));
+        self.scale.apply(&mut room.inputs);
+        room.logits.clear();
+        room.logits.resize(rows.len(), 0.0);
+        for bag in &self.bags {
+            bag.forward(room);
+            for (logit, values) in room.logits.iter_mut().zip(rows.clone()) {
+                *logit += self.cells(values).map(|cell| bag.wide[cell as usize]).sum::<f32>();
+            }
         }
+        out.extend(room.logits.iter().map(|sum| f64::from(*sum) / self.bags.len().max(1) as f64));
     }
 
     /// All arrays by name; there are `count` nets afterwards.
@@ -163,47 +176,28 @@ impl Net {
         };
         self.inputs.is_sound(width)
             && self.wide.iter().all(|cross| cross.is_sound(width))
-            && self.scale.len() == sizes[0]
+            && self.scale.width() == sizes[0]
             && self.count > 0
             && self.bags.iter().all(sound)
     }
 }
 
 impl Bag {
-    fn forward(&self, inputs: &[f32], layer: &mut Vec<f32>, next: &mut Vec<f32>) -> f32 {
-        layer.clear();
-        layer.extend_from_slice(inputs);
-        let last = self.weights.len().saturating_sub(1);
-        for (index, (weights, biases)) in self.weights.iter().zip(&self.biases).enumerate() {
-            next.clear();
-            next.extend_from_slice(biases);
-            for (input, row) in layer.iter().zip(weights.chunks_exact(biases.len())) {
-                // After a rectifier half of them are nought.
-                if *input != 0.0 {
-                    for (unit, weight) in next.iter_mut().zip(row) {
-                        *unit += input * weight;
-                    }
-                }
-            }
-            if index < last {
-                for unit in next.iter_mut() {
-                    *unit = unit.max(0.0);
-                }
-            }
-            std::mem::swap(layer, next);
+    /// Adds what it makes of the inputs to the logits.
+    fn forward(&self, room: &mut Room) {
+        let rows = room.logits.len();
+        let layers = self.weights.iter().zip(&self.biases);
+        let hidden = layers.take(self.weights.len().saturating_sub(1)).map(|(weights, biases)| Dense { weights, biases });
+        for (index, dense) in hidden.enumerate() {
+            let inputs = if index == 0 { &room.inputs } else { &room.layer };
+            room.next.resize(rows * dense.biases.len(), 0.0);
+            lanes::rectified(dense, inputs, &mut room.next);
+            std::mem::swap(&mut room.layer, &mut room.next);
         }
-        layer.first().copied().unwrap_or(0.0)
+        let inputs = if self.weights.len() > 1 { &room.layer } else { &room.inputs };
+        let (Some(weights), Some(biases)) = (self.weights.last(), self.biases.last()) else { return };
+        for (logit, inputs) in room.logits.iter_mut().zip(inputs.chunks_exact(weights.len().max(1))) {
+            *logit += lanes::dot(inputs, weights) + biases[0];
+        }
     }
-}
-
-/// Mean and deviation of each input; a deviation of nought is one.
-fn scale(values: &[f32], width: usize) -> Vec<(f32, f32)> {
-    let rows = (values.len() / width.max(1)).max(1) as f64;
-    let one = |input: usize| {
-        let column = || values.iter().skip(input).step_by(width).map(|value| f64::from(*value));
-        let mean = column().sum::<f64>() / rows;
-        let variance = column().map(|value| (value - mean).powi(2)).sum::<f64>() / rows;
-        (mean as f32, if variance > 1e-12 { variance.sqrt() as f32 } else { 1.0 })
-    };
-    (0..width).map(one).collect()
 }

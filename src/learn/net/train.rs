@@ -3,10 +3,16 @@
 //! The rate falls to nought over the epochs along a cosine, so that the number of epochs is a hyperparameter that the search sets by
 //! validation: that is the early stop, and a refit on more rows stops there too.
 
+use super::gradient::{self, Plan};
 use super::{Bag, NetError, NetOptions};
 use crate::learn::draw::Draw;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use candle_nn::optim::{AdamW, Optimizer, ParamsAdamW};
+use rayon::prelude::*;
+
+/// Parts of a batch whose gradients are found side by side and then summed in their order. How many there are does not depend on the
+/// machine, so that neither does what is learned.
+const PARTS: usize = 2;
 
 /// Standardised inputs, cells of the wide part, and outcomes, row by row.
 pub(super) struct Set<'a> {
@@ -17,17 +23,30 @@ pub(super) struct Set<'a> {
     pub(super) approved: &'a [f32],
 }
 
-struct Weights {
-    /// Weights (input by unit) and biases of each layer.
-    layers: Vec<(Var, Var)>,
-    wide: Option<Var>,
+impl Set<'_> {
+    pub(super) fn values_of(&self, row: usize) -> &[f32] {
+        &self.values[row * self.width..(row + 1) * self.width]
+    }
+
+    pub(super) fn cells_of(&self, row: usize) -> &[u32] {
+        let crosses = self.cells.len() / self.approved.len();
+        &self.cells[row * crosses..(row + 1) * crosses]
+    }
 }
 
 pub(super) fn train(set: &Set<'_>, options: &NetOptions, seed: u64) -> Result<Bag, NetError> {
+    // Products of matrices stay on the thread that asks for them: the parts keep all threads busy.
+    gemm::set_threading_threshold(usize::MAX);
     let mut draw = Draw::new(seed, 3);
-    let weights = Weights::draw(set, options, &mut draw)?;
+    let sizes = std::iter::once(set.width).chain(options.layers.iter().copied()).chain([1]).collect();
+    let plan = Plan { sizes, cells: set.wide_cells };
+    let first = first_weights(&plan, set, &mut draw);
+    let count = first.len();
+    let weights = Var::from_tensor(&Tensor::from_vec(first, count, &Device::Cpu)?)?;
     let parameters = ParamsAdamW { lr: options.rate, weight_decay: options.decay, ..ParamsAdamW::default() };
-    let mut optimizer = AdamW::new(weights.all(), parameters)?;
+    let mut optimizer = AdamW::new(vec![weights.clone()], parameters)?;
+    let mut gradients = weights.sum_all()?.backward()?;
+    let mut draws: Vec<Draw> = (0..PARTS).map(|part| Draw::new(seed, 40 + part as u64)).collect();
     let mut order: Vec<usize> = (0..set.approved.len()).collect();
     let steps = (options.epochs * order.len().div_ceil(options.batch)).max(1) as f64;
     let mut step = 0.0;
@@ -36,87 +55,60 @@ pub(super) fn train(set: &Set<'_>, options: &NetOptions, seed: u64) -> Result<Ba
         for batch in order.chunks(options.batch) {
             optimizer.set_learning_rate(options.rate * (1.0 + (std::f64::consts::PI * step / steps).cos()) / 2.0);
             step += 1.0;
-            let loss = weights.loss(set, batch, options.dropout, &mut draw)?;
-            optimizer.backward_step(&loss)?;
+            let net = gradient::Net::at(&plan, &weights.as_detached_tensor(), options.dropout)?;
+            let parts = batch.par_chunks(batch.len().div_ceil(PARTS)).zip(draws.par_iter_mut());
+            let parts: Vec<Tensor> =
+                parts.map(|(rows, draw)| net.gradient(set, rows, draw)).collect::<candle_core::Result<_>>()?;
+            let sum = parts.iter().skip(1).try_fold(parts[0].clone(), |sum, part| sum + part)?;
+            gradients.insert(&weights, (sum / batch.len() as f64)?);
+            optimizer.step(&gradients)?;
         }
     }
-    weights.bag()
+    Ok(bag(&plan, &weights.to_vec1()?))
 }
 
-impl Weights {
-    fn draw(set: &Set<'_>, options: &NetOptions, draw: &mut Draw) -> Result<Self, NetError> {
-        let sizes: Vec<usize> = std::iter::once(set.width).chain(options.layers.iter().copied()).chain([1]).collect();
-        let mut layers = Vec::new();
-        for size in sizes.windows(2) {
-            // He: what a rectifier needs; the last layer begins near nought.
-            let deviation = if size[1] == 1 { 0.01 } else { (2.0 / size[0] as f64).sqrt() };
-            let drawn: Vec<f32> = (0..size[0] * size[1]).map(|_| (draw.normal() * deviation) as f32).collect();
-            let weights = Var::from_tensor(&Tensor::from_vec(drawn, (size[0], size[1]), &Device::Cpu)?)?;
-            layers.push((weights, Var::zeros(size[1], DType::F32, &Device::Cpu)?));
-        }
-        let share = set.approved.iter().sum::<f32>() / set.approved.len().max(1) as f32;
-        if let Some((_, bias)) = layers.last() {
-            let share = share.clamp(0.001, 0.999);
-            bias.set(&Tensor::from_vec(vec![(share / (1.0 - share)).ln()], 1, &Device::Cpu)?)?;
-        }
-        let wide = if set.wide_cells > 0 { Some(Var::zeros((set.wide_cells, 1), DType::F32, &Device::Cpu)?) } else { None };
-        Ok(Self { layers, wide })
+fn first_weights(plan: &Plan, set: &Set<'_>, draw: &mut Draw) -> Vec<f32> {
+    let share = set.approved.iter().sum::<f32>() / set.approved.len().max(1) as f32;
+    let share = share.clamp(0.001, 0.999);
+    let mut weights = Vec::new();
+    for (_, width, units) in plan.places() {
+        // He: what a rectifier needs; the last layer begins near nought, and says what is so on the whole.
+        let deviation = if units == 1 { 0.01 } else { (2.0 / width as f64).sqrt() };
+        weights.extend((0..width * units).map(|_| (draw.normal() * deviation) as f32));
+        weights.resize(weights.len() + units, 0.0);
     }
-
-    fn all(&self) -> Vec<Var> {
-        let layers = self.layers.iter().flat_map(|(weights, biases)| [weights.clone(), biases.clone()]);
-        layers.chain(self.wide.clone()).collect()
+    if let Some(bias) = weights.last_mut() {
+        *bias = (share / (1.0 - share)).ln();
     }
-
-    fn loss(&self, set: &Set<'_>, batch: &[usize], dropout: f32, draw: &mut Draw) -> Result<Tensor, NetError> {
-        let gathered: Vec<f32> =
-            batch.iter().flat_map(|row| &set.values[row * set.width..(row + 1) * set.width]).copied().collect();
-        let mut layer = Tensor::from_vec(gathered, (batch.len(), set.width), &Device::Cpu)?;
-        for (index, (weights, biases)) in self.layers.iter().enumerate() {
-            layer = layer.matmul(weights)?.broadcast_add(biases)?;
-            if index + 1 < self.layers.len() {
-                layer = layer.relu()?;
-                if dropout > 0.0 {
-                    layer = layer.mul(&mask(layer.dims2()?, dropout, draw)?)?;
-                }
-            }
-        }
-        let mut logits = layer.squeeze(1)?;
-        if let Some(wide) = &self.wide {
-            let crosses = set.cells.len() / set.approved.len();
-            let cells: Vec<u32> = batch.iter().flat_map(|row| &set.cells[row * crosses..(row + 1) * crosses]).copied().collect();
-            let told = wide.index_select(&Tensor::from_vec(cells, batch.len() * crosses, &Device::Cpu)?, 0)?;
-            logits = (logits + told.reshape((batch.len(), crosses))?.sum(1)?)?;
-        }
-        let approved: Vec<f32> = batch.iter().map(|row| set.approved[*row]).collect();
-        let approved = Tensor::from_vec(approved, batch.len(), &Device::Cpu)?;
-        // ln(1 + e^x) - y x, in the form that overflows nowhere.
-        let soft = (logits.abs()?.neg()?.exp()? + 1.0)?.log()?;
-        Ok((logits.relu()? + soft)?.sub(&logits.mul(&approved)?)?.mean_all()?)
-    }
-
-    fn bag(&self) -> Result<Bag, NetError> {
-        let mut bag = Bag::default();
-        for (weights, biases) in &self.layers {
-            bag.weights.push(weights.flatten_all()?.to_vec1()?);
-            bag.biases.push(biases.to_vec1()?);
-        }
-        if let Some(wide) = &self.wide {
-            bag.wide = wide.flatten_all()?.to_vec1()?;
-        }
-        Ok(bag)
-    }
+    weights.resize(weights.len() + plan.cells, 0.0);
+    weights
 }
 
-/// Nought for units that are left out, and what keeps the sum the same for the others. Bits are drawn in bulk: one draw gives four.
-fn mask((rows, units): (usize, usize), dropout: f32, draw: &mut Draw) -> Result<Tensor, NetError> {
-    let kept = 1.0 / (1.0 - dropout);
-    let least = (dropout * 65_536.0) as u64;
-    let mut mask = Vec::with_capacity(rows * units + 4);
-    while mask.len() < rows * units {
-        let word = draw.word();
-        mask.extend((0..4).map(|part| if (word >> (16 * part)) & 0xffff >= least { kept } else { 0.0 }));
+fn bag(plan: &Plan, weights: &[f32]) -> Bag {
+    let (own, biases) = plan.layers(weights).map(|dense| (dense.weights.to_vec(), dense.biases.to_vec())).unzip();
+    Bag { weights: own, biases, wide: plan.wide(weights).to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many threads there are, and whichever was first.
+    #[test]
+    fn the_same_seed_learns_the_same_on_any_number_of_threads() {
+        let mut draw = Draw::new(1, 1);
+        let values: Vec<f32> = (0..300 * 6).map(|_| draw.normal() as f32).collect();
+        let approved: Vec<f32> = values.chunks(6).map(|row| f32::from(u8::from(row[0] * row[1] > 0.0))).collect();
+        let cells: Vec<u32> = (0..300).map(|row| row % 3).collect();
+        let set = Set { values: &values, width: 6, cells: &cells, wide_cells: 3, approved: &approved };
+        let layers = vec![16, 8];
+        let options = NetOptions { layers, wide: true, rate: 0.01, decay: 0.01, dropout: 0.2, epochs: 3, batch: 64 };
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| train(&set, &options, 7)).unwrap()
+        };
+        let (one, three) = (on(1), on(3));
+        assert_eq!(one, three);
+        assert_ne!(one, train(&set, &options, 8).unwrap());
     }
-    mask.truncate(rows * units);
-    Ok(Tensor::from_vec(mask, (rows, units), &Device::Cpu)?)
 }
