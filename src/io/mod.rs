@@ -12,3 +12,4 @@ pub mod history;
 pub mod dataset;
 pub mod models;
 pub mod alert;
+pub mod warehouse;
