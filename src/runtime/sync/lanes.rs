@@ -5,17 +5,19 @@
 use super::{Sync, SyncError, Synced};
 use crate::domain::EpochMs;
 use crate::io::codec::RecordKind;
-use crate::io::log::{GroupMember, Position, Record, TopicPartition};
+use crate::io::log::{GroupMember, LogError, Position, Reader, Record, TopicPartition};
 use crate::io::warehouse::{Channel, Place, Row, Warehouse, WarehouseError, row};
 use crate::runtime::clock::wall_ms;
 use crate::telemetry;
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 pub(super) struct Lanes<'a> {
     sync: &'a Sync,
     warehouse: Box<dyn Warehouse>,
+    /// Asked where topics begin and end.
+    reader: Box<dyn Reader>,
     lanes: BTreeMap<TopicPartition, Lane>,
     synced: Synced,
 }
@@ -40,8 +42,8 @@ struct Lane {
 }
 
 impl<'a> Lanes<'a> {
-    pub(super) fn new(sync: &'a Sync, warehouse: Box<dyn Warehouse>) -> Self {
-        Self { sync, warehouse, lanes: BTreeMap::new(), synced: Synced::default() }
+    pub(super) fn new(sync: &'a Sync, warehouse: Box<dyn Warehouse>, reader: Box<dyn Reader>) -> Self {
+        Self { sync, warehouse, reader, lanes: BTreeMap::new(), synced: Synced::default() }
     }
 
     pub(super) fn synced(self) -> Synced {
@@ -50,7 +52,6 @@ impl<'a> Lanes<'a> {
 
     /// Goes on behind the warehouse's own token, whatever the group says.
     pub(super) fn take_up(&mut self, partitions: &[TopicPartition], member: &mut dyn GroupMember) -> Result<(), SyncError> {
-        let mut reader = self.sync.log.reader()?;
         let mut from = Vec::new();
         for at in partitions {
             let Some((table, kind)) = self.sync.catalogue.streamed().find(|(_, kind)| self.sync.names.full(kind.topic()) == *at.topic)
@@ -59,7 +60,7 @@ impl<'a> Lanes<'a> {
             };
             let channel = Channel { table: table.name.clone(), at: at.clone() };
             let token = self.warehouse.open(&channel)?;
-            let (first, end) = reader.bounds(at)?;
+            let (first, end) = self.reader.bounds(at)?;
             let lane = Lane::behind(channel, kind, token, (first, end))?;
             from.push((at.clone(), Position::At(lane.read_to)));
             self.lanes.insert(at.clone(), lane);
@@ -154,10 +155,17 @@ impl<'a> Lanes<'a> {
         Ok(told)
     }
 
-    /// Behind what is durable of each partition.
-    pub(super) fn durable(&self) -> BTreeMap<TopicPartition, i64> {
-        let behind = |lane: &Lane| if lane.rows == 0 { lane.read_to } else { lane.durable_to };
-        self.lanes.iter().map(|(at, lane)| (at.clone(), behind(lane))).collect()
+    /// How far the topics are ahead of what is durable.
+    pub(super) fn tell_lag(&mut self) -> Result<(), LogError> {
+        let of: Vec<TopicPartition> = self.lanes.keys().cloned().collect();
+        let ends = self.reader.ends(&of)?;
+        for (at, lane) in &self.lanes {
+            let behind = if lane.rows == 0 { lane.read_to } else { lane.durable_to };
+            let lag = ends.get(at).map_or(0, |ends| (ends.settled - behind).max(0));
+            let (topic, partition) = (at.topic.to_string(), at.partition.to_string());
+            gauge!(telemetry::WAREHOUSE_LAG, "topic" => topic, "partition" => partition).set(lag as f64);
+        }
+        Ok(())
     }
 
     pub(super) fn replace(&mut self, table: &str, rows: Vec<Row>) -> Result<(), WarehouseError> {

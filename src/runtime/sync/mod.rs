@@ -18,7 +18,7 @@ use crate::io::topics::TopicNames;
 use crate::io::warehouse::{Catalogue, Row, Warehouse, WarehouseError, card_row};
 use crate::telemetry;
 use lanes::Lanes;
-use metrics::{counter, gauge};
+use metrics::counter;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -144,7 +144,7 @@ impl Sync {
         let warehouse = (self.open)(&self.log.log_id()?)?;
         let topics: Vec<String> = self.topics().collect();
         let mut member = self.log.member(&self.group, &self.instance, &topics)?;
-        let mut lanes = Lanes::new(self, warehouse);
+        let mut lanes = Lanes::new(self, warehouse, self.log.reader()?);
         let worked = self.work(&mut lanes, member.as_mut(), ends);
         let closed = member.close();
         worked?;
@@ -174,11 +174,13 @@ impl Sync {
             if looked.is_none_or(|looked: Instant| looked.elapsed() > UPKEEP) {
                 looked = Some(Instant::now());
                 self.tell_cards(lanes, &mut cards)?;
-                self.tell_lag(lanes)?;
+                lanes.tell_lag()?;
                 lanes.maintain()?;
             }
         }
-        tell_group(member, lanes.flush_all()?)
+        tell_group(member, lanes.flush_all()?)?;
+        // Who looks in once leaves it in order.
+        if ends.is_some() { Ok(lanes.maintain()?) } else { Ok(()) }
     }
 
     /// Full names of the topics that fill tables.
@@ -217,18 +219,6 @@ impl Sync {
             rows.push(card_row(&name, &version, [file("card.json"), file("lineage.json"), file(VERDICT)]));
         }
         Ok(rows)
-    }
-
-    fn tell_lag(&self, lanes: &Lanes<'_>) -> Result<(), SyncError> {
-        let durable = lanes.durable();
-        let of: Vec<TopicPartition> = durable.keys().cloned().collect();
-        let ends = self.log.reader()?.ends(&of)?;
-        for (at, behind) in durable {
-            let lag = ends.get(&at).map_or(0, |ends| (ends.settled - behind).max(0));
-            let (topic, partition) = (at.topic.to_string(), at.partition.to_string());
-            gauge!(telemetry::WAREHOUSE_LAG, "topic" => topic, "partition" => partition).set(lag as f64);
-        }
-        Ok(())
     }
 }
 
