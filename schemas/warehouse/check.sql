@@ -7,8 +7,8 @@ SELECT
   COUNT(*) AS rows_held,
   MIN(r.place) AS first_offset,
   MAX(r.place) AS last_offset,
-  SUM(CASE WHEN r.before = r.place THEN 1 ELSE 0 END) AS doubles,
-  SUM(CASE WHEN r.before <> r.place AND COALESCE(r.previous_offset, -1) <> r.before THEN 1 ELSE 0 END) AS gaps
+  CAST(SUM(CASE WHEN r.before = r.place THEN 1 ELSE 0 END) AS BIGINT) AS doubles,
+  CAST(SUM(CASE WHEN r.before <> r.place AND COALESCE(r.previous_offset, -1) <> r.before THEN 1 ELSE 0 END) AS BIGINT) AS gaps
 FROM (
   SELECT
     t.topic,

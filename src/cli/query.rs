@@ -12,15 +12,14 @@ use std::io::Read;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// One SELECT, such as "SELECT * FROM ATHIA_SESSION_SUMMARY LIMIT 5"; - or nothing: from standard input
+    /// One SELECT, such as "SELECT * FROM ATHIA_SESSION_SUMMARY LIMIT 5"; nothing: from standard input
     #[arg(value_name = "SQL")]
-    sql: Option<String>,
+    sql: Vec<String>,
 }
 
 pub(super) fn run(context: &Context, options: &Options, format: OutputFormat) -> Result<Verdict> {
-    let mut sql = options.sql.clone().unwrap_or_else(|| "-".to_owned());
-    if sql == "-" {
-        sql.clear();
+    let mut sql = options.sql.join(" ");
+    if options.sql.is_empty() {
         std::io::stdin().read_to_string(&mut sql).context("no SQL on standard input")?;
     }
     if sql.trim().is_empty() {

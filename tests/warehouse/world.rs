@@ -96,7 +96,7 @@ impl Payment {
                 let calibrated = if self.number.is_multiple_of(7) { Value::Null } else { json!(chances[place]) };
                 let features = if shadow { json!([]) } else { json!([place as f32, self.number as f32 / 4.0]) };
                 json!({"psp_id": PSPS[place], "features": features, "raw_probability": chances[place] / 2.0,
-                       "calibrated_probability": calibrated, "propensity": [0.9, 0.07, 0.03][(place + 3 - self.first()) % 3]})
+                       "calibrated_probability": calibrated, "propensity": ([0.9, 0.07, 0.03][(place + 3 - self.first()) % 3])})
             })
             .collect();
         let no_model = self.number.is_multiple_of(11);

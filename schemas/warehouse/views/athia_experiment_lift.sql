@@ -10,9 +10,9 @@ counted AS (
   SELECT
     a.experiment_id, a.experiment_variant, a.experiment_shadow, a.decided_on,
     COUNT(*) AS payments,
-    SUM(CASE WHEN s.approved THEN 1 ELSE 0 END) AS approvals,
-    SUM(s.attempts) AS attempts,
-    SUM(s.fees_minor) AS fees_minor
+    CAST(SUM(CASE WHEN s.approved THEN 1 ELSE 0 END) AS BIGINT) AS approvals,
+    CAST(SUM(s.attempts) AS BIGINT) AS attempts,
+    CAST(SUM(s.fees_minor) AS BIGINT) AS fees_minor
   FROM assigned a
   JOIN ATHIA_SESSION_SUMMARY s ON s.payment_id = a.payment_id
   GROUP BY a.experiment_id, a.experiment_variant, a.experiment_shadow, a.decided_on

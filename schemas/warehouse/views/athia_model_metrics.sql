@@ -47,7 +47,7 @@ measured AS (
   SELECT
     r.model, r.shadow, r.slice, r.scored_on,
     COUNT(*) AS attempts,
-    SUM(r.approved) AS approvals,
+    CAST(SUM(r.approved) AS BIGINT) AS approvals,
     SUM(CASE WHEN r.approved = 1 THEN r.place ELSE 0 END) AS places,
     AVG(-(r.approved * LN(r.clipped) + (1 - r.approved) * LN(1 - r.clipped))) AS log_loss,
     AVG((r.probability - r.approved) * (r.probability - r.approved)) AS brier,

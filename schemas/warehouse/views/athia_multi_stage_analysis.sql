@@ -5,9 +5,9 @@ SELECT
   s.previous_psp_id,
   s.previous_error_category,
   COUNT(*) AS attempts,
-  SUM(CASE WHEN s.approved THEN 1 ELSE 0 END) AS approvals,
+  CAST(SUM(CASE WHEN s.approved THEN 1 ELSE 0 END) AS BIGINT) AS approvals,
   AVG(CASE WHEN s.approved THEN 1.0 ELSE 0.0 END) AS approval_rate,
-  SUM(CASE WHEN s.status = 'TIMEOUT' THEN 1 ELSE 0 END) AS timeouts,
+  CAST(SUM(CASE WHEN s.status = 'TIMEOUT' THEN 1 ELSE 0 END) AS BIGINT) AS timeouts,
   AVG(s.since_previous_ms) AS since_previous_ms_mean,
   AVG(s.latency_ms) AS latency_ms_mean
 FROM ATHIA_STAGE_OUTCOMES s

@@ -14,6 +14,8 @@ mod catalogue;
 mod ddl;
 pub mod local;
 mod rows;
+#[cfg(test)]
+mod conformance;
 
 pub use catalogue::{Catalogue, CatalogueError, Column, ColumnType, Table};
 pub use ddl::{Dialect, View, check_query, documentation, views};

@@ -1,14 +1,15 @@
 //! Columns come back as they went in, merged or not; what lies on disk is what was committed, and readers never see a row twice.
 
+use super::super::conformance::{self, Bed, NOON, channel, row};
 use super::super::{Cell, ColumnType};
 use super::*;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use std::collections::BTreeSet;
+use ::parquet::record::RowAccessor;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const DAY_MS: i64 = 86_400_000;
-const NOON: i64 = 1_767_614_400_000;
 
 fn rules() -> LocalRules {
     LocalRules { retention_days: 0, files_max: 3, small_bytes: 1 << 20 }
@@ -22,30 +23,9 @@ fn open_with(root: &Path, rules: LocalRules) -> LocalWarehouse {
     LocalWarehouse::open(root, &Catalogue::shipped().unwrap(), "log-1", rules).unwrap()
 }
 
-fn channel(partition: i32) -> Channel {
-    Channel { table: "ML_MODEL_STAGES".to_owned(), at: TopicPartition::new("control.models", partition) }
-}
-
-fn row(offset: i64, at: EpochMs) -> Row {
-    let text = |text: &str| Cell::Text(text.to_owned());
-    Row(vec![
-        text("control.models"),
-        Cell::Int(0),
-        Cell::Long(offset),
-        if offset == 0 { Cell::Null } else { Cell::Long(offset - 1) },
-        Cell::Time(at),
-        text("selector"),
-        Cell::Text(offset.to_string()),
-        text("ACTIVE"),
-        Cell::Time(at),
-        Cell::Null,
-        text("{}"),
-    ])
-}
-
 fn put(warehouse: &mut LocalWarehouse, channel: &Channel, offsets: std::ops::Range<i64>, at: EpochMs) {
     let bounds = (offsets.start, offsets.end - 1);
-    warehouse.append(channel, offsets.map(|offset| row(offset, at)).collect(), bounds).unwrap();
+    warehouse.append(channel, offsets.map(|offset| row(channel.at.partition, offset, at)).collect(), bounds).unwrap();
     assert_eq!(warehouse.commit(channel).unwrap(), Some(bounds.1));
 }
 
@@ -55,26 +35,23 @@ fn ranges(root: &Path, day: &str) -> Vec<(i32, i64, i64)> {
     files.into_iter().map(|file| (file.at.partition, file.first, file.last)).collect()
 }
 
+struct Directory(tempfile::TempDir);
+
+impl Bed for Directory {
+    fn open(&self) -> Result<Box<dyn Warehouse>, WarehouseError> {
+        let opened = LocalWarehouse::open(self.0.path(), &Catalogue::shipped().unwrap(), "log-1", rules())?;
+        Ok(Box::new(opened))
+    }
+
+    fn offsets(&self, channel: &Channel) -> Vec<i64> {
+        let table = self.0.path().join(&channel.table);
+        glance(&table).unwrap().into_iter().filter(|(partition, _)| *partition == channel.at.partition).map(|(_, offset)| offset).collect()
+    }
+}
+
 #[test]
-fn a_channel_goes_on_behind_what_is_committed() {
-    let root = tempfile::tempdir().unwrap();
-    let (one, two) = (channel(0), channel(1));
-    let mut warehouse = open(root.path());
-    assert_eq!(warehouse.open(&one).unwrap(), None);
-    assert_eq!(warehouse.commit(&one).unwrap(), None, "nothing was appended");
-    put(&mut warehouse, &one, 0..3, NOON);
-    warehouse.append(&one, vec![row(7, NOON)], (7, 7)).unwrap();
-    assert_eq!(warehouse.open(&one).unwrap(), Some(2), "what was not committed is void");
-    warehouse.append(&one, vec![row(8, NOON)], (8, 8)).unwrap();
-    warehouse.append(&one, vec![row(9, NOON)], (9, 9)).unwrap();
-    assert_eq!(warehouse.commit(&one).unwrap(), Some(9));
-    let behind = warehouse.append(&one, vec![row(9, NOON)], (9, 9)).unwrap_err().to_string();
-    assert!(behind.contains("do not follow"), "{behind}");
-    assert_eq!(warehouse.open(&two).unwrap(), None);
-    drop(warehouse);
-    let mut warehouse = open(root.path());
-    assert_eq!((warehouse.open(&one).unwrap(), warehouse.open(&two).unwrap()), (Some(9), None));
-    assert_eq!(ranges(root.path(), "2026-01-05"), [(0, 0, 2), (0, 8, 9)]);
+fn it_keeps_the_promises_of_the_port() {
+    conformance::check(|| Directory(tempfile::tempdir().unwrap()));
 }
 
 #[test]
@@ -96,11 +73,11 @@ fn rows_that_do_not_fit_are_our_own_mistake() {
     let root = tempfile::tempdir().unwrap();
     let mut warehouse = open(root.path());
     warehouse.open(&channel(0)).unwrap();
-    let mut short = row(0, NOON);
+    let mut short = row(0, 0, NOON);
     short.0.pop();
-    let mut absent = row(0, NOON);
+    let mut absent = row(0, 0, NOON);
     absent.0[0] = Cell::Null;
-    let mut other = row(0, NOON);
+    let mut other = row(0, 0, NOON);
     other.0[0] = Cell::Floats(vec![1.0]);
     for (wrong, says) in [(short, "10 cells"), (absent, "topic is given nothing"), (other, "another type")] {
         let error = warehouse.append(&channel(0), vec![wrong], (0, 0)).unwrap_err().to_string();
@@ -169,15 +146,16 @@ fn a_small_table_is_replaced_whole() {
     assert_eq!((cards.files, cards.days, held.len()), (1, 0, 5));
 }
 
-/// Offsets that a reader finds that lists the directory and then opens what it listed; None: a file was gone by then.
-fn glance(table: &Path) -> Option<Vec<i64>> {
+/// Partitions and offsets that a reader finds that lists the directory and then opens what it listed; None: a file was gone by then.
+fn glance(table: &Path) -> Option<Vec<(i32, i64)>> {
     let mut found = Vec::new();
     for day in names::days(table).unwrap() {
         let directory = names::directory_of(table, day);
         for file in names::files(&directory).unwrap() {
             let reader = ::parquet::file::reader::SerializedFileReader::new(File::open(directory.join(file.text())).ok()?).unwrap();
             for row in reader {
-                found.push(::parquet::record::RowAccessor::get_long(&row.unwrap(), 2).unwrap());
+                let row = row.unwrap();
+                found.push((row.get_int(1).unwrap(), row.get_long(2).unwrap()));
             }
         }
     }
@@ -206,9 +184,9 @@ fn who_reads_at_any_moment_sees_no_row_twice_and_no_gap() {
                 continue;
             };
             glances += 1;
-            let distinct: BTreeSet<i64> = found.iter().copied().collect();
+            let distinct: BTreeSet<i64> = found.iter().map(|(_, offset)| *offset).collect();
             assert_eq!(distinct.len(), found.len(), "a row twice: {found:?}");
-            assert_eq!(distinct.iter().copied().collect::<Vec<_>>(), (0..found.len() as i64).collect::<Vec<_>>(), "a gap");
+            assert!(distinct.into_iter().eq(0..found.len() as i64), "a gap: {found:?}");
         }
     });
     println!("{glances} glances, {gone} asked again");
