@@ -38,6 +38,17 @@ pub(super) fn text(value: &Value) -> String {
     }
 }
 
+/// As `text`, but of a fraction no more digits than say something to people.
+fn short(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if value.is_f64() && number.abs() < 1e6 => {
+            let digits = format!("{number:.6}");
+            digits.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        _ => text(value),
+    }
+}
+
 /// Milliseconds since 1970 as a UTC time.
 pub(super) fn time(value: &Value) -> String {
     let time = value.as_i64().and_then(DateTime::from_timestamp_millis);
@@ -96,8 +107,9 @@ impl Screen {
         }
         let Some(first) = rows.first() else { return self.say("no rows") };
         let titles = first.keys().cloned().collect();
-        let cells = rows.iter().map(|row| row.values().map(text).collect()).collect();
-        let is_number = |index: usize| rows.iter().all(|row| row.values().nth(index).is_none_or(|it| it.is_number() || it.is_null()));
+        let cells = rows.iter().map(|row| row.values().map(short).collect()).collect();
+        let is_number =
+            |index: usize| rows.iter().all(|row| row.values().nth(index).is_none_or(|it| it.is_number() || it.is_null()));
         let numeric: Vec<bool> = (0..first.len()).map(is_number).collect();
         print(&format!("{}\n", draw(titles, cells, &numeric)))
     }
@@ -126,8 +138,7 @@ fn table(columns: &[Column], rows: &[Value]) -> String {
     let titles = columns.iter().map(|column| column.title.to_owned()).collect();
     let cells = rows.iter().map(|row| columns.iter().map(|column| (column.show)(&value(row, column))).collect()).collect();
     let is_number = |value: Value| value.is_number() || value.is_null();
-    let numeric: Vec<bool> =
-        columns.iter().map(|column| rows.iter().all(|row| is_number(value(row, column)))).collect();
+    let numeric: Vec<bool> = columns.iter().map(|column| rows.iter().all(|row| is_number(value(row, column)))).collect();
     draw(titles, cells, &numeric)
 }
 
@@ -162,5 +173,8 @@ mod tests {
         assert_eq!(lines[0], ["A", "C", "T"]);
         assert_eq!(lines[1], ["x", "[2J", "y", "12.5", "%", "1970-01-01T00:00:00Z"]);
         assert_eq!(lines[2], ["-", "-", "-"]);
+        let short =
+            [json!(0.877_966_101), json!(2.0), json!(3), json!("x"), json!(null), json!(1.5e9)].map(|it| super::short(&it));
+        assert_eq!(short, ["0.877966", "2", "3", "x", "-", "1500000000.0"]);
     }
 }

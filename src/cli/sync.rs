@@ -45,7 +45,7 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     let Some(log) = connect(context, &status, &stop)? else { return Ok(Verdict::Done) };
     status.set_log_unavailable(None);
     status.set_phase(Phase::Running);
-    prepare(context, Arc::new(log), stop)?.serve();
+    Sync { status: Some(status.clone()), ..prepare(context, Arc::new(log), stop)? }.serve();
     status.set_phase(Phase::Stopped);
     tracing::info!("stopped: all rows that were taken are durable");
     Ok(Verdict::Done)
@@ -82,6 +82,7 @@ pub(super) fn prepare(context: &Context, log: Arc<dyn EventLog>, stop: Stop) -> 
         instance: limits.instance,
         open,
         stop,
+        status: None,
     })
 }
 

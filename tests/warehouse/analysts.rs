@@ -81,7 +81,9 @@ fn an_empty_warehouse_answers_and_a_query_can_only_read() {
     refused(&["query", "SELECT 1"], 1, "smartrouter sync");
     drop(open(dir.path()));
     program.ok(&["sync", "--once"]);
-    for table in ["ATHIA_PREDICTIONS", "ATHIA_TRAINING_DATASET", "ATHIA_MODEL_METRICS", "ATHIA_EXPERIMENT_LIFT", "ML_MODEL_REGISTRY"] {
+    for table in
+        ["ATHIA_PREDICTIONS", "ATHIA_TRAINING_DATASET", "ATHIA_MODEL_METRICS", "ATHIA_EXPERIMENT_LIFT", "ML_MODEL_REGISTRY"]
+    {
         assert_eq!(program.ok(&["--output", "json", "query", &format!("SELECT * FROM {table};")]), "[]\n", "{table}");
     }
     assert_eq!(program.ok(&["warehouse", "check"]), "no rows yet\n");

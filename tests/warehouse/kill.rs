@@ -32,7 +32,8 @@ type Rows = BTreeMap<(String, String, i32), Vec<(i64, Option<i64>)>>;
 
 fn rows(warehouse: &Path) -> Rows {
     let mut rows = Rows::new();
-    let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let entries =
+        |path: &Path| std::fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
     for table in entries(warehouse).into_iter().filter(|path| path.is_dir() && !path.ends_with(".work")) {
         let name = table.file_name().unwrap().to_string_lossy().into_owned();
         for day in entries(&table).into_iter().filter(|day| day.to_string_lossy().contains("day=")) {
@@ -112,7 +113,10 @@ fn killed_at_every_step_no_row_is_missing_or_twice() {
     assert_eq!((of("ATHIA_DECISIONS"), of("ATHIA_PREDICTIONS"), of("ML_MODEL_STAGES")), (written, 2 * written, 3));
     assert!(of("ATHIA_FEEDBACK") > written);
     let Some(python) = python() else { return };
-    let program = Program { env: [program.env.clone(), vec![("SMARTROUTER__WAREHOUSE__QUERY_PROGRAMS", format!("[{python:?}]"))]].concat(), ..program };
+    let program = Program {
+        env: [program.env.clone(), vec![("SMARTROUTER__WAREHOUSE__QUERY_PROGRAMS", format!("[{python:?}]"))]].concat(),
+        ..program
+    };
     let told: serde_json::Value = serde_json::from_str(&program.ok(&["--output", "json", "warehouse", "check"])).unwrap();
     for row in told.as_array().unwrap() {
         assert!(row["gaps"] == 0 && row["doubles"] == 0 && row["lag"] == 0, "{row}");
@@ -136,7 +140,8 @@ fn killed_at_every_step_no_row_is_missing_or_twice() {
 fn middle_file(warehouse: &Path) -> PathBuf {
     for table in ["ATHIA_FEEDBACK", "ATHIA_PREDICTIONS", "ATHIA_DECISIONS"] {
         let days = std::fs::read_dir(warehouse.join(table)).unwrap().map(|day| day.unwrap().path());
-        let mut files: Vec<PathBuf> = days.flat_map(|day| std::fs::read_dir(day).unwrap()).map(|file| file.unwrap().path()).collect();
+        let mut files: Vec<PathBuf> =
+            days.flat_map(|day| std::fs::read_dir(day).unwrap()).map(|file| file.unwrap().path()).collect();
         files.sort_by_key(|file| file.file_name().map(ToOwned::to_owned));
         let partition = |file: &Path| file.file_name().unwrap().to_string_lossy().split('-').take(2).collect::<String>();
         let found = files.windows(3).find(|files| files.iter().all(|file| partition(file) == partition(&files[0])));

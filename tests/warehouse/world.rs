@@ -41,7 +41,9 @@ pub(crate) fn stages(log: &EmbeddedLog) {
         print(&serde_json::from_value::<ControlModel>(record).unwrap(), 0)
     };
     let mut appender = log.appender().unwrap();
-    appender.append(vec![stage("1", "ACTIVE", START), stage("2", "ACTIVE", START + 5), stage("1", "RETIRED", START + 6)]).unwrap();
+    appender
+        .append(vec![stage("1", "ACTIVE", START), stage("2", "ACTIVE", START + 5), stage("1", "RETIRED", START + 6)])
+        .unwrap();
     appender.flush().unwrap();
 }
 
@@ -139,7 +141,12 @@ impl Payment {
             let first: Feedback = serde_json::from_value(record).unwrap();
             if silent {
                 // Its outcome came after all, when it had been given up.
-                told.push(Feedback { approved: true, outcome_at: first.outcome_at + 60_000, delay_ms: delay + 60_000, ..first.clone() });
+                told.push(Feedback {
+                    approved: true,
+                    outcome_at: first.outcome_at + 60_000,
+                    delay_ms: delay + 60_000,
+                    ..first.clone()
+                });
             }
             told.push(first);
         }

@@ -42,7 +42,9 @@ pub(super) fn run(bench: &Bench<'_>, options: &Options, figures: &mut Figures) -
     });
     for run in 0..bench.runs {
         let dir = bench.context.state_dir().join(format!("bench-{}-{run}", super::now_ms()));
-        for (name, count, goal) in [("results", rows, Some(Goal::AtLeast(20_000.0))), ("predictions of 4 candidates", rows / 10, None)] {
+        for (name, count, goal) in
+            [("results", rows, Some(Goal::AtLeast(20_000.0))), ("predictions of 4 candidates", rows / 10, None)]
+        {
             measure(bench, (name, dir.join(name), count, goal), figures)?;
         }
         fs::remove_dir_all(&dir)?;
@@ -79,7 +81,11 @@ fn fill(log: &EmbeddedLog, codec: Codec, results: bool, count: u64) -> Result<()
     let mut appender = log.appender()?;
     for from in (0..count).step_by(BATCH as usize) {
         let numbers = from..(from + BATCH).min(count);
-        if results { append(appender.as_mut(), &codec, numbers, feedback)? } else { append(appender.as_mut(), &codec, numbers, prediction)? }
+        if results {
+            append(appender.as_mut(), &codec, numbers, feedback)?
+        } else {
+            append(appender.as_mut(), &codec, numbers, prediction)?
+        }
     }
     Ok(appender.flush()?)
 }
@@ -120,7 +126,8 @@ fn feedback(number: u64) -> Result<Feedback> {
 }
 
 fn prediction(number: u64) -> Result<Prediction> {
-    let features = |from: u64| (0..FEATURES as u64 / 2).map(|it| ((from * 31 + it * 7) % 1_000) as f32 / 100.0).collect::<Vec<f32>>();
+    let features =
+        |from: u64| (0..FEATURES as u64 / 2).map(|it| ((from * 31 + it * 7) % 1_000) as f32 / 100.0).collect::<Vec<f32>>();
     let candidate = |place: u64| {
         json!({"psp_id": format!("psp-{place}"), "features": features(number + place), "raw_probability": 0.7, "calibrated_probability": 0.8,
                "propensity": 0.25})

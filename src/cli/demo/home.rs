@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 /// What a demo without `-c` runs with.
 const EXAMPLE: &str = include_str!("../../../deploy/volaris.toml");
 /// Below file, environment and flags.
-const RUNTIME: &str = "\n[runtime]\nlog = \"embedded\"\nstate_dir = \"state/demo\"\n\n[policy]\nranking = \"model\"\n\n[warehouse]\nsync = true\n";
+const RUNTIME: &str =
+    "\n[runtime]\nlog = \"embedded\"\nstate_dir = \"state/demo\"\n\n[policy]\nranking = \"model\"\n\n[warehouse]\nsync = true\n";
 const CARD: &str = "demo.json";
 
 /// What an earlier demo began with, so that `--resume` goes on with the same.

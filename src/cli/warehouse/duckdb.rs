@@ -85,6 +85,8 @@ impl<'a> DuckDb<'a> {
             format!("SET allowed_directories = [{root}]"),
             "SET allowed_paths = ['/dev/stdout']".to_owned(),
             "SET enable_external_access = false".to_owned(),
+            // It would be drawn into the result.
+            "SET enable_progress_bar = false".to_owned(),
         ];
         statements.extend(tables::statements(&self.catalogue, &local::held(&self.root, &self.catalogue)?)?);
         statements.push("SET lock_configuration = true".to_owned());
@@ -136,7 +138,11 @@ fn is_python(program: &Path) -> bool {
 
 fn works(program: &Path) -> bool {
     let mut command = Command::new(program);
-    if is_python(program) { command.args(["-c", "import duckdb"]) } else { command.arg("--version") };
+    if is_python(program) {
+        command.args(["-c", "import duckdb"])
+    } else {
+        command.arg("--version")
+    };
     let done = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     done.is_ok_and(|status| status.success())
 }

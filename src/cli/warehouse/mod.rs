@@ -158,7 +158,12 @@ fn strange_columns(duckdb: &DuckDb<'_>) -> Result<Vec<String>> {
         let found = duckdb.ask(&format!("SELECT column_name FROM (DESCRIBE SELECT * FROM {files})"), Form::Json)?;
         let found: Vec<Found> = serde_json::from_slice(&found)?;
         let is_known = |name: &str| name == "day" || table.columns.iter().any(|column| column.name == name);
-        told.extend(found.iter().filter(|it| !is_known(&it.column_name)).map(|it| format!("{}: {} is no column of it", of.table, it.column_name)));
+        told.extend(
+            found
+                .iter()
+                .filter(|it| !is_known(&it.column_name))
+                .map(|it| format!("{}: {} is no column of it", of.table, it.column_name)),
+        );
         let is_there = |name: &str| found.iter().any(|it| it.column_name == name);
         let missing = table.columns.iter().filter(|column| !column.nullable && !is_there(&column.name));
         told.extend(missing.map(|column| format!("{}: no file has the column {}", of.table, column.name)));

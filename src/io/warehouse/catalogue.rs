@@ -104,7 +104,8 @@ impl Catalogue {
         let place: PlaceFile = toml::from_str(PLACE.1).map_err(wrong(PLACE.0))?;
         let table = |&(file, text): &(&'static str, &str)| {
             let read: TableFile = toml::from_str(text).map_err(wrong(file))?;
-            let record = read.record.map(|name| kind_of(&name).ok_or(CatalogueError { file, problem: format!("no record {name}") }));
+            let record =
+                read.record.map(|name| kind_of(&name).ok_or(CatalogueError { file, problem: format!("no record {name}") }));
             let record = record.transpose()?;
             let place = if record.is_some() { place.columns.clone() } else { Vec::new() };
             let place_columns = place.len();
@@ -165,7 +166,8 @@ mod tests {
             }
             let covers = |path: &str, column: &&Column| {
                 let field = column.field();
-                field == Some(path) || (column.kind == ColumnType::Json && field.is_some_and(|it| path.starts_with(&format!("{it}."))))
+                field == Some(path)
+                    || (column.kind == ColumnType::Json && field.is_some_and(|it| path.starts_with(&format!("{it}."))))
             };
             for path in &wanted {
                 let is_there = columns.iter().any(|column| covers(path, &column));

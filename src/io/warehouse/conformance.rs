@@ -40,7 +40,11 @@ pub(super) fn row(partition: i32, offset: i64, at: i64) -> Row {
 #[derive(Clone, Debug)]
 enum Step {
     /// So many rows, the first so far behind the last one: offsets are not dense.
-    Append { partition: i32, rows: i64, skipped: i64 },
+    Append {
+        partition: i32,
+        rows: i64,
+        skipped: i64,
+    },
     Commit(i32),
     Open(i32),
     Close(i32),

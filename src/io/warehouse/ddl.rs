@@ -119,12 +119,12 @@ impl Table {
             // A word of its own in some dialects.
             let name = if dialect == Dialect::DuckDb { format!("\"{}\"", column.name) } else { column.name.clone() };
             let null = if column.nullable { "" } else { " NOT NULL" };
-            let comment = if dialect == Dialect::Snowflake { format!(" COMMENT {}", quoted(&column.comment)) } else { String::new() };
+            let comment =
+                if dialect == Dialect::Snowflake { format!(" COMMENT {}", quoted(&column.comment)) } else { String::new() };
             format!("  {name} {}{null}{comment}", column.kind.sql(dialect))
         };
         let columns: Vec<String> = self.columns.iter().map(column).collect();
-        let comment =
-            if dialect == Dialect::Snowflake { format!(" COMMENT = {}", quoted(&self.comment)) } else { String::new() };
+        let comment = if dialect == Dialect::Snowflake { format!(" COMMENT = {}", quoted(&self.comment)) } else { String::new() };
         format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n){comment}", self.name, columns.join(",\n"))
     }
 
@@ -141,7 +141,8 @@ impl Table {
             typed.push("NULL::DATE AS day".to_owned());
             shown.push("day".to_owned());
         }
-        let files = format!("SELECT * FROM read_parquet('{}/*/*.parquet', hive_partitioning = true, union_by_name = true)", self.name);
+        let files =
+            format!("SELECT * FROM read_parquet('{}/*/*.parquet', hive_partitioning = true, union_by_name = true)", self.name);
         let files = if is_empty { String::new() } else { format!(" UNION ALL BY NAME {files}") };
         format!("SELECT {} FROM (SELECT {} WHERE false{files})", shown.join(", "), typed.join(", "))
     }
@@ -155,7 +156,8 @@ pub fn documentation(catalogue: &Catalogue) -> Result<String, CatalogueError> {
     );
     for table in &catalogue.tables {
         let from = table.record.map_or_else(String::new, |kind| format!(" From `{}`.", kind.topic()));
-        let head = format!("\n## {}\n\n{}{from}\n\n| column | type | null | what |\n|---|---|---|---|\n", table.name, table.comment);
+        let head =
+            format!("\n## {}\n\n{}{from}\n\n| column | type | null | what |\n|---|---|---|---|\n", table.name, table.comment);
         text.push_str(&head);
         for column in &table.columns {
             let null = if column.nullable { "yes" } else { "" };

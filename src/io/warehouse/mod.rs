@@ -114,15 +114,21 @@ pub trait Warehouse: Send {
 /// Why the warehouse cannot take rows. The texts say where and what to do; what is durable stays so.
 #[derive(Debug, Error)]
 pub enum WarehouseError {
-    #[error("{place}: no space left; free some or shorten warehouse.retention_days: rows wait in the log meanwhile, and none is lost")]
+    #[error(
+        "{place}: no space left; free some or shorten warehouse.retention_days: rows wait in the log meanwhile, and none is lost"
+    )]
     Full { place: String },
     #[error("{place}: {source}; check the path, its permissions and the disk")]
     Io { place: String, source: io::Error },
     #[error("{directory} is written by another process; give this one its own with warehouse.dir, or let only one of them sync")]
     Locked { directory: String },
-    #[error("{directory} holds the rows of another log ({found}, this one is {wanted}); name another directory with warehouse.dir, or move it away")]
+    #[error(
+        "{directory} holds the rows of another log ({found}, this one is {wanted}); name another directory with warehouse.dir, or move it away"
+    )]
     OtherLog { directory: String, found: String, wanted: String },
-    #[error("{channel}: the warehouse is at offset {token}, and the topic ends before {end}: it was made anew. Move the warehouse away to begin anew too")]
+    #[error(
+        "{channel}: the warehouse is at offset {token}, and the topic ends before {end}: it was made anew. Move the warehouse away to begin anew too"
+    )]
     Ahead { channel: Channel, token: i64, end: i64 },
     #[error("{place}: {problem}; move the file away and look at `smartrouter warehouse check`")]
     Damaged { place: String, problem: String },

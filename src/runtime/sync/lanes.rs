@@ -54,7 +54,8 @@ impl<'a> Lanes<'a> {
     pub(super) fn take_up(&mut self, partitions: &[TopicPartition], member: &mut dyn GroupMember) -> Result<(), SyncError> {
         let mut from = Vec::new();
         for at in partitions {
-            let Some((table, kind)) = self.sync.catalogue.streamed().find(|(_, kind)| self.sync.names.full(kind.topic()) == *at.topic)
+            let Some((table, kind)) =
+                self.sync.catalogue.streamed().find(|(_, kind)| self.sync.names.full(kind.topic()) == *at.topic)
             else {
                 continue;
             };

@@ -10,6 +10,7 @@ mod lanes;
 #[cfg(test)]
 mod tests;
 
+use super::status::{Status, TaskState};
 use super::{Limits, Stop};
 use crate::io::codec::{Codec, CodecError};
 use crate::io::log::{EventLog, GroupMember, LogError, Polled, TopicPartition, Txn};
@@ -34,6 +35,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at what is not urgent: lag, cards of models, small files.
 const UPKEEP: Duration = Duration::from_secs(10);
 const CARDS: &str = "ML_MODEL_CARDS";
+/// Its name in status and metrics.
+const TASK: &str = "warehouse";
 
 /// When rows are made durable, and what they may take in memory until then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,8 @@ pub struct Sync {
     pub instance: String,
     pub open: Open,
     pub stop: Stop,
+    /// Told how it stands, where the sync is all that a process does: a router is ready without it.
+    pub status: Option<Arc<Status>>,
 }
 
 /// What a sync has written.
@@ -100,23 +105,26 @@ pub fn group(limits: &Limits) -> String {
 impl Sync {
     /// In a thread of its own, until told to stop.
     pub fn start(self) -> std::io::Result<JoinHandle<()>> {
-        thread::Builder::new().name("warehouse".to_owned()).spawn(move || self.serve())
+        thread::Builder::new().name(TASK.to_owned()).spawn(move || self.serve())
     }
 
     /// Until told to stop, whatever happens.
     pub fn serve(&self) {
         let mut pause = PAUSE_MIN;
+        self.tell_status(|status| status.add_group(TASK));
         while !self.stop.is_set() {
             let begun = Instant::now();
             let kind = match catch_unwind(AssertUnwindSafe(|| self.session(None))) {
                 Ok(Ok(_)) => continue,
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "the warehouse is not written; it goes on behind its last row");
+                    self.tell_status(|status| status.failed(TASK, error.to_string()));
                     error.kind()
                 }
                 Err(_) => {
-                    counter!(telemetry::PANICS, "task" => "warehouse").increment(1);
+                    counter!(telemetry::PANICS, "task" => TASK).increment(1);
                     tracing::error!("a panic in the sync: see the crash report; it goes on behind the last row");
+                    self.tell_status(|status| status.failed(TASK, "a panic: see the crash report".to_owned()));
                     "panic"
                 }
             };
@@ -163,7 +171,13 @@ impl Sync {
             member.poll(&mut polled, RECORDS_PER_POLL, POLL)?;
             for polled in polled.drain(..) {
                 match polled {
-                    Polled::Assigned(partitions) => lanes.take_up(&partitions, member)?,
+                    Polled::Assigned(partitions) => {
+                        lanes.take_up(&partitions, member)?;
+                        self.tell_status(|status| {
+                            status.assigned(TASK, &[]);
+                            status.set_task(TASK, TASK, TaskState::Running);
+                        });
+                    }
                     Polled::Revoked(partitions) => lanes.put_down(&partitions),
                     Polled::Record(record) => lanes.read(&record)?,
                     Polled::End { at, offset } => lanes.read_to(&at, offset),
@@ -183,13 +197,20 @@ impl Sync {
         if ends.is_some() { Ok(lanes.maintain()?) } else { Ok(()) }
     }
 
+    fn tell_status(&self, tell: impl FnOnce(&Status)) {
+        if let Some(status) = &self.status {
+            tell(status);
+        }
+    }
+
     /// Full names of the topics that fill tables.
     fn topics(&self) -> impl Iterator<Item = String> {
         self.catalogue.streamed().map(|(_, kind)| self.names.full(kind.topic()))
     }
 
     fn partitions(&self) -> Result<Vec<TopicPartition>, LogError> {
-        let known: BTreeMap<String, i32> = self.log.topics(&[])?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+        let known: BTreeMap<String, i32> =
+            self.log.topics(&[])?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
         let mut all = Vec::new();
         for topic in self.topics() {
             let count = *known.get(&topic).ok_or_else(|| LogError::NoTopic(topic.clone()))?;

@@ -153,6 +153,7 @@ impl World {
             instance: "1".to_owned(),
             open: Box::new(move |_| Ok(Box::new(warehouse.clone()) as Box<dyn Warehouse>)),
             stop: Stop::default(),
+            status: None,
         }
     }
 

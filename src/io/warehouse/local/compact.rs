@@ -111,7 +111,8 @@ fn make_anew(site: &Site<'_>, directory: &Path, runs: &[Run]) -> Result<(), Ware
     }
     sync(&made)?;
     failpoint::pass("warehouse-merged");
-    renameat_with(CWD, &made, CWD, directory, RenameFlags::EXCHANGE).map_err(|error| WarehouseError::io(directory)(error.into()))?;
+    renameat_with(CWD, &made, CWD, directory, RenameFlags::EXCHANGE)
+        .map_err(|error| WarehouseError::io(directory)(error.into()))?;
     failpoint::pass("warehouse-exchanged");
     sync(site.directory)?;
     sync(site.work)?;

@@ -280,7 +280,8 @@ fn field(column: &Column) -> Result<Type> {
         ColumnType::Floats => list(name, primitive("element", Physical::FLOAT, None, Repetition::REQUIRED)?, repetition),
         ColumnType::Doubles => list(name, primitive("element", Physical::DOUBLE, None, Repetition::OPTIONAL)?, repetition),
         ColumnType::FloatLists => {
-            let inner = list("element", primitive("element", Physical::FLOAT, None, Repetition::REQUIRED)?, Repetition::REQUIRED)?;
+            let inner =
+                list("element", primitive("element", Physical::FLOAT, None, Repetition::REQUIRED)?, Repetition::REQUIRED)?;
             list(name, inner, repetition)
         }
     }

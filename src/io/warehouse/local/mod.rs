@@ -253,7 +253,11 @@ fn same_log(root: &Path, log_id: &str) -> Result<(), WarehouseError> {
     if let Ok(found) = fs::read_to_string(&path) {
         let found = found.trim().to_owned();
         let directory = root.display().to_string();
-        return if found == log_id { Ok(()) } else { Err(WarehouseError::OtherLog { directory, found, wanted: log_id.to_owned() }) };
+        return if found == log_id {
+            Ok(())
+        } else {
+            Err(WarehouseError::OtherLog { directory, found, wanted: log_id.to_owned() })
+        };
     }
     let aside = root.join(WORK).join(LOG);
     let written = File::create(&aside).and_then(|mut file| {

@@ -3,10 +3,10 @@
 use super::super::conformance::{self, Bed, NOON, channel, row};
 use super::super::{Cell, ColumnType};
 use super::*;
+use ::parquet::record::RowAccessor;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use std::collections::BTreeSet;
-use ::parquet::record::RowAccessor;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const DAY_MS: i64 = 86_400_000;
@@ -45,7 +45,12 @@ impl Bed for Directory {
 
     fn offsets(&self, channel: &Channel) -> Vec<i64> {
         let table = self.0.path().join(&channel.table);
-        glance(&table).unwrap().into_iter().filter(|(partition, _)| *partition == channel.at.partition).map(|(_, offset)| offset).collect()
+        glance(&table)
+            .unwrap()
+            .into_iter()
+            .filter(|(partition, _)| *partition == channel.at.partition)
+            .map(|(_, offset)| offset)
+            .collect()
     }
 }
 
@@ -108,7 +113,11 @@ fn small_files_become_one_and_a_day_that_is_over_is_merged_whole() {
     assert_eq!(ranges(root.path(), "2026-01-05"), [(0, 0, 40), (1, 5, 5)]);
     assert_eq!(warehouse.maintain().unwrap(), Upkeep::default());
     put(&mut warehouse, &one, 42..43, NOON);
-    assert_eq!(ranges(root.path(), "2026-01-06"), [(0, 41, 41), (0, 42, 42)], "a clock that goes back adds nothing to a day that is over");
+    assert_eq!(
+        ranges(root.path(), "2026-01-06"),
+        [(0, 41, 41), (0, 42, 42)],
+        "a clock that goes back adds nothing to a day that is over"
+    );
     drop(warehouse);
     let mut warehouse = open(root.path());
     assert_eq!((warehouse.open(&one).unwrap(), warehouse.open(&two).unwrap()), (Some(42), Some(5)));
@@ -152,7 +161,8 @@ fn glance(table: &Path) -> Option<Vec<(i32, i64)>> {
     for day in names::days(table).unwrap() {
         let directory = names::directory_of(table, day);
         for file in names::files(&directory).unwrap() {
-            let reader = ::parquet::file::reader::SerializedFileReader::new(File::open(directory.join(file.text())).ok()?).unwrap();
+            let reader =
+                ::parquet::file::reader::SerializedFileReader::new(File::open(directory.join(file.text())).ok()?).unwrap();
             for row in reader {
                 let row = row.unwrap();
                 found.push((row.get_int(1).unwrap(), row.get_long(2).unwrap()));
