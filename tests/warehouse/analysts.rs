@@ -9,6 +9,7 @@ use std::process::Command;
 fn program(state: &Path, python: &str) -> Program {
     let mut program = Program::new(state);
     program.env.push(("SMARTROUTER__WAREHOUSE__QUERY_PROGRAMS", format!("[{python:?}]")));
+    program.env.push(("SMARTROUTER__RUNTIME__MODELS_DIR", state.join("models").display().to_string()));
     program
 }
 
@@ -31,8 +32,7 @@ fn derived_tables_are_those_of_an_independent_computation() {
     stages(&log);
     traffic(&log, 0..1_500);
     drop(log);
-    let mut program = program(dir.path(), &python);
-    program.env.push(("SMARTROUTER__RUNTIME__MODELS_DIR", dir.path().join("models").display().to_string()));
+    let program = program(dir.path(), &python);
     program.ok(&["sync", "--once"]);
     recomputed(&python, dir.path());
 }

@@ -18,7 +18,7 @@ const STEPS: [&str; 6] = [
     "warehouse-exchanged",
 ];
 const SEED: &str = "SMARTROUTER_TORTURE_SEED";
-const ROUNDS: u64 = 36;
+const ROUNDS: u64 = 24;
 const SIGKILL: i32 = 9;
 const SMALL: [(&str, &str); 3] = [
     ("SMARTROUTER__WAREHOUSE__ROWS_MAX", "40"),

@@ -124,7 +124,9 @@ fn whatever_happens_rows_and_token_are_one(bed: &impl Bed, steps: Vec<Step>) {
             Step::Dies => {
                 drop(warehouse);
                 warehouse = bed.open().unwrap();
-                expected.iter_mut().for_each(|it| (it.pending, it.is_open) = (Vec::new(), false));
+                for it in &mut expected {
+                    (it.pending, it.is_open) = (Vec::new(), false);
+                }
             }
         }
         for (partition, it) in expected.iter().enumerate() {

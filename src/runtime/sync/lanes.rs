@@ -6,7 +6,7 @@ use super::{Sync, SyncError, Synced};
 use crate::domain::EpochMs;
 use crate::io::codec::RecordKind;
 use crate::io::log::{GroupMember, LogError, Position, Reader, Record, TopicPartition};
-use crate::io::warehouse::{Channel, Place, Row, Warehouse, WarehouseError, row};
+use crate::io::warehouse::{Channel, Place, Row, Upkeep, Warehouse, WarehouseError, row};
 use crate::runtime::clock::wall_ms;
 use crate::telemetry;
 use metrics::{counter, gauge, histogram};
@@ -18,7 +18,7 @@ pub(super) struct Lanes<'a> {
     warehouse: Box<dyn Warehouse>,
     /// Asked where topics begin and end.
     reader: Box<dyn Reader>,
-    lanes: BTreeMap<TopicPartition, Lane>,
+    open: BTreeMap<TopicPartition, Lane>,
     synced: Synced,
 }
 
@@ -43,7 +43,7 @@ struct Lane {
 
 impl<'a> Lanes<'a> {
     pub(super) fn new(sync: &'a Sync, warehouse: Box<dyn Warehouse>, reader: Box<dyn Reader>) -> Self {
-        Self { sync, warehouse, reader, lanes: BTreeMap::new(), synced: Synced::default() }
+        Self { sync, warehouse, reader, open: BTreeMap::new(), synced: Synced::default() }
     }
 
     pub(super) fn synced(self) -> Synced {
@@ -64,19 +64,19 @@ impl<'a> Lanes<'a> {
             let (first, end) = self.reader.bounds(at)?;
             let lane = Lane::behind(channel, kind, token, (first, end))?;
             from.push((at.clone(), Position::At(lane.read_to)));
-            self.lanes.insert(at.clone(), lane);
+            self.open.insert(at.clone(), lane);
         }
         Ok(member.start(&from)?)
     }
 
     pub(super) fn put_down(&mut self, partitions: &[TopicPartition]) {
-        for lane in partitions.iter().filter_map(|at| self.lanes.remove(at)) {
+        for lane in partitions.iter().filter_map(|at| self.open.remove(at)) {
             self.warehouse.close(&lane.channel);
         }
     }
 
     pub(super) fn read(&mut self, record: &Record) -> Result<(), SyncError> {
-        let Some(lane) = self.lanes.get_mut(&record.at) else { return Ok(()) };
+        let Some(lane) = self.open.get_mut(&record.at) else { return Ok(()) };
         lane.read_to = record.offset + 1;
         // A version of a model that is forgotten keeps its last stage here.
         let Some(value) = &record.value else { return Ok(()) };
@@ -99,18 +99,18 @@ impl<'a> Lanes<'a> {
 
     /// The partition holds nothing more before `offset`.
     pub(super) fn read_to(&mut self, at: &TopicPartition, offset: i64) {
-        if let Some(lane) = self.lanes.get_mut(at) {
+        if let Some(lane) = self.open.get_mut(at) {
             lane.read_to = lane.read_to.max(offset);
         }
     }
 
     pub(super) fn have_read(&self, ends: &BTreeMap<TopicPartition, i64>) -> bool {
-        ends.iter().all(|(at, end)| self.lanes.get(at).is_some_and(|lane| lane.read_to >= *end))
+        ends.iter().all(|(at, end)| self.open.get(at).is_some_and(|lane| lane.read_to >= *end))
     }
 
     /// Gives the warehouse what was read.
     pub(super) fn hand_over(&mut self) -> Result<(), SyncError> {
-        for lane in self.lanes.values_mut().filter(|lane| !lane.fresh.is_empty()) {
+        for lane in self.open.values_mut().filter(|lane| !lane.fresh.is_empty()) {
             let last = lane.previous.unwrap_or(lane.fresh_from);
             self.warehouse.append(&lane.channel, std::mem::take(&mut lane.fresh), (lane.fresh_from, last))?;
         }
@@ -125,8 +125,8 @@ impl<'a> Lanes<'a> {
             lane.rows >= portions.rows_max || lane.bytes >= portions.bytes_max || is_old
         };
         let mut flushed = self.flush(is_due)?;
-        while self.lanes.values().map(|lane| lane.bytes).sum::<usize>() > portions.memory_bytes_max {
-            let most = self.lanes.values().map(|lane| lane.bytes).max().unwrap_or_default();
+        while self.open.values().map(|lane| lane.bytes).sum::<usize>() > portions.memory_bytes_max {
+            let most = self.open.values().map(|lane| lane.bytes).max().unwrap_or_default();
             flushed.append(&mut self.flush(|lane| lane.bytes == most)?);
         }
         Ok(flushed)
@@ -139,7 +139,7 @@ impl<'a> Lanes<'a> {
 
     fn flush(&mut self, is_due: impl Fn(&Lane) -> bool) -> Result<BTreeMap<TopicPartition, i64>, SyncError> {
         let mut told = BTreeMap::new();
-        for (at, lane) in self.lanes.iter_mut().filter(|(_, lane)| is_due(lane)) {
+        for (at, lane) in self.open.iter_mut().filter(|(_, lane)| is_due(lane)) {
             if lane.rows > 0 {
                 let begun = Instant::now();
                 self.warehouse.commit(&lane.channel)?;
@@ -158,9 +158,9 @@ impl<'a> Lanes<'a> {
 
     /// How far the topics are ahead of what is durable.
     pub(super) fn tell_lag(&mut self) -> Result<(), LogError> {
-        let of: Vec<TopicPartition> = self.lanes.keys().cloned().collect();
+        let of: Vec<TopicPartition> = self.open.keys().cloned().collect();
         let ends = self.reader.ends(&of)?;
-        for (at, lane) in &self.lanes {
+        for (at, lane) in &self.open {
             let behind = if lane.rows == 0 { lane.read_to } else { lane.durable_to };
             let lag = ends.get(at).map_or(0, |ends| (ends.settled - behind).max(0));
             let (topic, partition) = (at.topic.to_string(), at.partition.to_string());
@@ -175,7 +175,7 @@ impl<'a> Lanes<'a> {
 
     pub(super) fn maintain(&mut self) -> Result<(), WarehouseError> {
         let done = self.warehouse.maintain()?;
-        if done != Default::default() {
+        if done != Upkeep::default() {
             tracing::info!(files_merged = done.files_merged, days_removed = done.days_removed, "the warehouse was put in order");
         }
         Ok(())

@@ -79,15 +79,12 @@ fn runs(directory: &Path, small_bytes: u64) -> Result<Vec<Run>, WarehouseError> 
         let bytes = fs::metadata(&path).map_err(WarehouseError::io(&path))?.len();
         let runs = channels.entry(file.at.clone()).or_default();
         let fits = bytes < small_bytes && open > 0 && open + bytes <= MERGED_BYTES_MAX;
-        match runs.last_mut().filter(|_| fits) {
-            Some(run) => {
-                open += bytes;
-                run.push(file);
-            }
-            None => {
-                open = if bytes < small_bytes { bytes } else { 0 };
-                runs.push(vec![file]);
-            }
+        if let Some(run) = runs.last_mut().filter(|_| fits) {
+            open += bytes;
+            run.push(file);
+        } else {
+            open = if bytes < small_bytes { bytes } else { 0 };
+            runs.push(vec![file]);
         }
     }
     Ok(channels.into_values().flatten().collect())
