@@ -64,15 +64,18 @@ def rows_of_a_router_that_is_killed(router):
     sent = Payments(router)
     moments = [{"SMARTROUTER_FAILPOINT": f"{step}={random.randint(1, 3)}"} for step in STEPS] + [{}] * 4
     random.shuffle(moments)
+    died = 0
     for moment in moments:
-        process = router.start(env=SYNC | moment)
-        for _ in range(6):
-            sent.traffic(60)
-            if process.poll() is not None:
-                break
-            time.sleep(random.random() / 3)
+        # It may die of what an earlier one left to do, before it is ready.
+        process = router.start(env=SYNC | moment, wait=False)
+        until = time.time() + (12 if moment else 1 + 2 * random.random())
+        while process.poll() is None and time.time() < until:
+            sent.traffic(40)
+            time.sleep(0.2)
+        died += process.poll() is not None
         if process.poll() is None:
             router.kill(process)
+    assert died >= 3, f"the sync was killed {died} times only"
     process = router.start(env=SYNC)
     sent.traffic(60)
     complete(router, sent, router.dir / "one" / "warehouse")
