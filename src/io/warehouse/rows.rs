@@ -40,8 +40,8 @@ pub fn row(kind: RecordKind, codec: &Codec, value: &[u8], place: Place<'_>) -> R
 }
 
 /// The row of a model's version: card, lineage and verdict as they lie on disk.
-pub fn card_row(model: &str, version: &str, files: [Option<&[u8]>; 3]) -> Row {
-    let text = |bytes: &[u8]| Cell::Text(String::from_utf8_lossy(bytes).into_owned());
+pub fn card_row(model: &str, version: &str, files: [Option<Vec<u8>>; 3]) -> Row {
+    let text = |bytes: Vec<u8>| Cell::Text(String::from_utf8_lossy(&bytes).into_owned());
     let named = [Cell::Text(model.to_owned()), Cell::Text(version.to_owned())];
     Row(named.into_iter().chain(files.map(|file| file.map_or(Cell::Null, text))).collect())
 }

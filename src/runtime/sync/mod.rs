@@ -235,9 +235,8 @@ impl Sync {
     fn cards(&self) -> Result<Vec<Row>, models::ModelsError> {
         let mut rows = Vec::new();
         for (name, version) in models::all(&self.models_dir)? {
-            let files = models::read(&self.models_dir, &name, &version)?;
-            let file = |name: &str| files.get(name).map(Vec::as_slice);
-            rows.push(card_row(&name, &version, [file("card.json"), file("lineage.json"), file(VERDICT)]));
+            let file = |file: &str| models::read_file(&self.models_dir, &name, &version, file);
+            rows.push(card_row(&name, &version, [file("card.json")?, file("lineage.json")?, file(VERDICT)?]));
         }
         Ok(rows)
     }

@@ -145,7 +145,7 @@ fn old_days_go_but_never_the_last_row_of_a_channel() {
 fn a_small_table_is_replaced_whole() {
     let root = tempfile::tempdir().unwrap();
     let mut warehouse = open(root.path());
-    let card = |version: &str| super::super::card_row("selector", version, [Some(b"{}"), None, None]);
+    let card = |version: &str| super::super::card_row("selector", version, [Some(b"{}".to_vec()), None, None]);
     warehouse.replace("ML_MODEL_CARDS", vec![card("1")]).unwrap();
     warehouse.replace("ML_MODEL_CARDS", vec![card("1"), card("2")]).unwrap();
     let path = root.path().join("ML_MODEL_CARDS").join(SNAPSHOT);
