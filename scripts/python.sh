@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Prints a Python with the clients that the wire format is tested with: not ours, so that a mistake of ours cannot agree with itself.
+# Prints a Python with the clients that the wire format and the warehouse are tested with: not ours, so that a mistake of ours cannot agree
+# with itself.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${XDG_CACHE_HOME:-$HOME/.cache}/smartrouter/venv

@@ -19,6 +19,7 @@
 //!                                                                        ▼
 //!              control.models ─► runtime::global_table, models in every instance ─► the next decision
 //!                              runtime::alerts in one instance for each sink ─► Slack, PagerDuty, webhooks
+//!      decisions, predictions, feedback, models ─► runtime::sync ─► io::warehouse: tables for analysts, each row once
 //! ```
 //!
 //! # Code map, in reading order
@@ -27,9 +28,9 @@
 //! |---|---|---|
 //! | [`domain`] | the records of the topics, and what makes them valid | policy, IO |
 //! | [`engine`] | `observe` and `decide`: results, windows, health, states, ranking, features; what is told of them | IO, clocks, random numbers, logs |
-//! | [`io`] | ports and their adapters: log (Kafka, embedded), codec, store, topics, history files, datasets, alerts | decisions |
+//! | [`io`] | ports and their adapters: log (Kafka, embedded), codec, store, topics, history files, datasets, alerts, the warehouse | decisions |
 //! | [`learn`] | tables of attempts with their features and results; models fitted to them, judged, and asked for chances | files, clocks |
-//! | [`runtime`] | tasks, threads, commits, restoring, the global table, models in use, alerts | protocols, policy |
+//! | [`runtime`] | tasks, threads, commits, restoring, the global table, models in use, alerts, sync into the warehouse | protocols, policy |
 //! | [`config`] | layers of settings, checked once, passed down | globals |
 //! | [`telemetry`] | every metric's name and meaning; where logs go | decisions about what to count |
 //! | [`api`] | liveness, readiness, metrics over HTTP | state of its own |
@@ -56,6 +57,8 @@
 //! - Which model decides follows from the newest record of each version on `control.models`, so that a compacted log says the same; an
 //!   order that is cut off after any of its records has had its effect or none.
 //! - An alert is told until it is taken, and its offset is committed only then; what may be a repeat says so.
+//! - The warehouse's token is the highest offset in the names of its files: rows and token are made durable by one rename. What is to become a
+//!   row is read from there on, whatever the group's offsets say; every row names the offset of the row before it.
 //! - Money is a whole number of minor units beside its currency. No card number has a field to be in.
 //!
 //! # Where this departs from its first design

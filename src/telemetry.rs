@@ -55,6 +55,11 @@ metrics! {
     Counter ALERTS "smartrouter_alerts_total" "Deliveries of alerts, by sink and outcome (delivered, refused, retried); refused ones are lost.";
     Counter ALERTS_KEPT_BACK "smartrouter_alerts_kept_back_total" "Transitions that were not told one by one, by sink and reason (maintenance, age, flapping, unreadable).";
     Gauge ALERT_WAIT_SECONDS "smartrouter_alert_wait_seconds" "How long the oldest alert of a sink has been waiting; 0 when none is.";
+    Counter WAREHOUSE_ROWS "smartrouter_warehouse_rows_total" "Rows that are durable in the warehouse, by table.";
+    Counter WAREHOUSE_UNREADABLE "smartrouter_warehouse_unreadable_total" "Records that cannot be read, so that no row tells of them, by topic.";
+    Counter WAREHOUSE_ERRORS "smartrouter_warehouse_errors_total" "Failures of the sync, by kind (full, io, locked, other_log, damaged, row, log, panic): it begins again from the last row.";
+    Gauge WAREHOUSE_LAG "smartrouter_warehouse_lag" "Offsets between the last durable row and the end of the topic, by topic and partition.";
+    Histogram WAREHOUSE_FLUSH_SECONDS "smartrouter_warehouse_flush_seconds" "Making the rows of one table and partition durable.";
     Gauge PSP_STATE "smartrouter_psp_state" "State of a PSP over all its traffic: 0 up, 1 degraded, 2 recovering, 3 down.";
     Gauge PSP_APPROVAL_RATE "smartrouter_psp_approval_rate" "Approval rate of a PSP over all its traffic, by psp_id and window.";
     Gauge MODEL_IN_USE "smartrouter_model_in_use" "1 for each model that decisions are made with, or that looks on, by model and stage (champion, canary, shadow).";

@@ -9,6 +9,8 @@ pub(super) enum OutputFormat {
     Table,
     /// The last line on stdout is one JSON object or array
     Json,
+    /// Of `query`: with a header
+    Csv,
 }
 
 // What is documented here is printed by `--help`, where backticks would stay.

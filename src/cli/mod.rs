@@ -19,6 +19,9 @@ mod dlq;
 mod reset;
 mod state;
 mod run;
+mod sync;
+mod warehouse;
+mod query;
 mod press;
 mod replay;
 mod replay_sink;
@@ -42,7 +45,7 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use context::{Context, Talk};
-use globals::Globals;
+use globals::{Globals, OutputFormat};
 use replay_sink::Sink;
 use std::process::ExitCode;
 
@@ -81,6 +84,13 @@ enum Command {
     /// What models are told of a payment: the catalogue, and the values of a request
     #[command(subcommand)]
     Features(features::Command),
+    /// Rows for analysts: predictions, decisions, results and models into the tables of the warehouse
+    Sync(sync::Options),
+    /// One SELECT over the local warehouse, tables and views by their names
+    Query(query::Options),
+    /// The tables of the warehouse: plan, check, SQL
+    #[command(subcommand)]
+    Warehouse(warehouse::Command),
     /// Compare the topics with their declarations, create what is missing
     #[command(subcommand)]
     Topics(topics::Command),
@@ -144,6 +154,9 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Verdict> {
+    if cli.globals.output == OutputFormat::Csv && !matches!(cli.command, Command::Query(_)) {
+        return Err(WrongUse("--output csv is of `query`: give table or json".to_owned()).into());
+    }
     if let Command::Completions { shell } = cli.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "smartrouter", &mut script);
@@ -156,10 +169,14 @@ fn run(cli: Cli) -> Result<Verdict> {
     if let Command::Demo(options) = &cli.command {
         return demo::run(&cli.globals, options);
     }
-    let talk = if matches!(cli.command, Command::Run) { Talk::AsConfigured } else { Talk::Little };
+    let runs_on = matches!(cli.command, Command::Run | Command::Sync(_));
+    let talk = if runs_on { Talk::AsConfigured } else { Talk::Little };
     let context = Context::load(&cli.globals, talk)?;
     match cli.command {
         Command::Run => run::run(&context),
+        Command::Sync(options) => sync::run(&context, &options),
+        Command::Query(options) => query::run(&context, &options, cli.globals.output),
+        Command::Warehouse(command) => warehouse::run(&context, &command),
         Command::Replay(options) => replay::run(context.screen(), &options, |destination| Sink::open(&context, destination)),
         Command::Dataset(command) => dataset::run(&context, &command),
         Command::Train(options) => train::run(&context, &options),
@@ -203,7 +220,6 @@ fn describe(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::globals::OutputFormat;
     use super::*;
     use anyhow::anyhow;
 

@@ -1,7 +1,7 @@
 //! `smartrouter run`: the router on Kafka, until told to stop.
 
 use super::context::Context;
-use super::{Verdict, WrongUse, signals};
+use super::{Verdict, WrongUse, signals, sync};
 use anyhow::{Context as _, Result, bail};
 use smartrouter::api::AdminServer;
 use smartrouter::config::EventLog as LogKind;
@@ -9,6 +9,7 @@ use smartrouter::io::log::EventLog;
 use smartrouter::io::log::kafka::KafkaLog;
 use smartrouter::runtime::alerts::{self, Alerts};
 use smartrouter::runtime::status::{Phase, Status};
+use smartrouter::runtime::sync::Sync;
 use smartrouter::runtime::{Clock, Live, Stop};
 use smartrouter::telemetry;
 use std::process;
@@ -47,15 +48,20 @@ pub(super) fn run(context: &Context) -> Result<Verdict> {
     let Some(log) = connect(context, &status, &stop)? else { return Ok(Verdict::Done) };
     let log: Arc<dyn EventLog> = Arc::new(log);
     let alerts = Alerts::start(&log, &shared, &limits, lines, &stop);
+    let sync = config.warehouse.sync.then(|| sync::prepare(context, log.clone(), stop.clone())).transpose()?;
+    let sync = sync.map(Sync::start).transpose().context("no thread for the warehouse")?;
     let ended = Live { log, shared, status, limits, threads: config.runtime.threads, stop }.run();
     alerts.join();
+    if sync.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("the thread of the warehouse panicked");
+    }
     ended.context("the router stopped")?;
     tracing::info!("stopped: everything that was taken is committed");
     Ok(Verdict::Done)
 }
 
 /// Waits for brokers that are not there yet: a router that starts before its Kafka is no error. None when told to stop meanwhile.
-fn connect(context: &Context, status: &Status, stop: &Stop) -> Result<Option<KafkaLog>> {
+pub(super) fn connect(context: &Context, status: &Status, stop: &Stop) -> Result<Option<KafkaLog>> {
     while !stop.is_set() {
         match context.kafka() {
             Ok(log) => return Ok(Some(log)),
@@ -72,7 +78,7 @@ fn connect(context: &Context, status: &Status, stop: &Stop) -> Result<Option<Kaf
 
 /// The first signal asks for an orderly end, which may take `timeout`; the second ends the process at once. While it is
 /// starting there is nothing to put in order.
-fn stop_on_signal(stop: &Stop, status: Arc<Status>, timeout: Duration) -> Result<()> {
+pub(super) fn stop_on_signal(stop: &Stop, status: Arc<Status>, timeout: Duration) -> Result<()> {
     let flag: Arc<AtomicBool> = signals::stop_flag()?;
     let stop = stop.clone();
     let watch = move || {

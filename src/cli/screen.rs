@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
@@ -35,6 +35,17 @@ pub(super) fn text(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         Value::String(text) => one_line(text),
         other => other.to_string(),
+    }
+}
+
+/// As `text`, but of a fraction no more digits than say something to people.
+fn short(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if value.is_f64() && number.abs() < 1e6 => {
+            let digits = format!("{number:.6}");
+            digits.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        _ => text(value),
     }
 }
 
@@ -86,7 +97,21 @@ impl Screen {
             return self.say(none);
         }
         let rows: Vec<Value> = rows.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
-        print(&format!("{}\n", table(columns, &rows, std::io::stdout().is_terminal())))
+        print(&format!("{}\n", table(columns, &rows)))
+    }
+
+    /// Rows whose columns are not known beforehand.
+    pub(super) fn records(&self, rows: &[Map<String, Value>]) -> Result<()> {
+        if self.is_json() {
+            return print(&format!("{}\n", serde_json::to_string(rows)?));
+        }
+        let Some(first) = rows.first() else { return self.say("no rows") };
+        let titles = first.keys().cloned().collect();
+        let cells = rows.iter().map(|row| row.values().map(short).collect()).collect();
+        let is_number =
+            |index: usize| rows.iter().all(|row| row.values().nth(index).is_none_or(|it| it.is_number() || it.is_null()));
+        let numeric: Vec<bool> = (0..first.len()).map(is_number).collect();
+        print(&format!("{}\n", draw(titles, cells, &numeric)))
     }
 
     /// The result as one JSON object; for people the command has said it in words.
@@ -108,24 +133,28 @@ pub(super) fn remark(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-fn table(columns: &[Column], rows: &[Value], fit: bool) -> String {
+fn table(columns: &[Column], rows: &[Value]) -> String {
+    let value = |row: &'_ Value, column: &Column| row.pointer(column.pointer).cloned().unwrap_or(Value::Null);
+    let titles = columns.iter().map(|column| column.title.to_owned()).collect();
+    let cells = rows.iter().map(|row| columns.iter().map(|column| (column.show)(&value(row, column))).collect()).collect();
+    let is_number = |value: Value| value.is_number() || value.is_null();
+    let numeric: Vec<bool> = columns.iter().map(|column| rows.iter().all(|row| is_number(value(row, column)))).collect();
+    draw(titles, cells, &numeric)
+}
+
+/// On a terminal as wide as that. `numeric`: the columns that stand to the right.
+fn draw(titles: Vec<String>, cells: Vec<Vec<String>>, numeric: &[bool]) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(columns.iter().map(|column| column.title));
-    if fit {
+    table.load_preset(NOTHING).set_header(titles);
+    if std::io::stdout().is_terminal() {
         table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
     }
-    for row in rows {
-        let cell = |column: &Column| (column.show)(row.pointer(column.pointer).unwrap_or(&Value::Null));
-        table.add_row(columns.iter().map(cell));
-    }
-    for (index, column) in columns.iter().enumerate() {
-        let numeric = rows.iter().all(|row| row.pointer(column.pointer).is_none_or(|it| it.is_number() || it.is_null()));
-        if let (true, Some(it)) = (numeric, table.column_mut(index)) {
-            it.set_cell_alignment(CellAlignment::Right);
+    table.add_rows(cells);
+    for (column, numeric) in table.column_iter_mut().zip(numeric) {
+        column.set_padding((0, 2));
+        if *numeric {
+            column.set_cell_alignment(CellAlignment::Right);
         }
-    }
-    for it in table.column_iter_mut() {
-        it.set_padding((0, 2));
     }
     table.trim_fmt()
 }
@@ -139,10 +168,13 @@ mod tests {
     fn values_are_shown_for_people() {
         let rows = [json!({"a": "x\u{1b}[2J\ny", "b": {"c": 0.125}, "t": 0}), json!({"a": null, "b": {}})];
         let columns = [Column::new("A", "/a"), Column::shown("C", "/b/c", percent), Column::shown("T", "/t", time)];
-        let shown = table(&columns, &rows, false);
+        let shown = table(&columns, &rows);
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], ["A", "C", "T"]);
         assert_eq!(lines[1], ["x", "[2J", "y", "12.5", "%", "1970-01-01T00:00:00Z"]);
         assert_eq!(lines[2], ["-", "-", "-"]);
+        let short =
+            [json!(0.877_966_101), json!(2.0), json!(3), json!("x"), json!(null), json!(1.5e9)].map(|it| super::short(&it));
+        assert_eq!(short, ["0.877966", "2", "3", "x", "-", "1500000000.0"]);
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn check(config: &Config, entries: &[Entry]) -> Vec<Problem> {
     checker.runtime(config);
     checker.gate(&config.models.gate);
     checker.alerts(config);
+    checker.warehouse(config);
     checker.engine(&config.settings);
     checker.health(&config.settings);
     checker.policy(&config.settings);

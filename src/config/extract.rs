@@ -18,6 +18,7 @@ pub(super) fn config(merged: &Merged, problems: &mut Vec<Problem>) -> Option<Con
     let runtime = section(merged, "runtime", problems);
     let models = section(merged, "models", problems);
     let alerts = section(merged, "alerts", problems);
+    let warehouse = section(merged, "warehouse", problems);
     let admin = section(merged, "admin", problems);
     let telemetry = section(merged, "telemetry", problems);
     let settings = settings(merged, problems);
@@ -28,6 +29,7 @@ pub(super) fn config(merged: &Merged, problems: &mut Vec<Problem>) -> Option<Con
         runtime: runtime?,
         models: models?,
         alerts: alerts?,
+        warehouse: warehouse?,
         admin: admin?,
         telemetry: telemetry?,
         settings: settings?,

@@ -11,6 +11,7 @@ mod problem;
 mod extract;
 mod checks;
 mod alerts;
+mod warehouse;
 mod print;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ mod tests;
 pub use alerts::{AlertsConfig, SinkConfig, SinkKind};
 pub use print::Format;
 pub use problem::{ConfigError, Problem};
+pub use warehouse::WarehouseConfig;
 
 use crate::engine::settings::Settings;
 use crate::learn::Bounds;
@@ -36,6 +38,7 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     pub models: ModelsConfig,
     pub alerts: AlertsConfig,
+    pub warehouse: WarehouseConfig,
     pub admin: AdminConfig,
     pub telemetry: TelemetryConfig,
     #[serde(flatten)]

@@ -152,6 +152,24 @@ fn lists_that_contradict_themselves_are_refused() {
 }
 
 #[test]
+fn a_warehouse_that_could_not_be_written_is_refused() {
+    for (text, expected) in [
+        ("rows_max = 0", ["warehouse.rows_max = 0", "give 1 to 10000000"]),
+        ("memory_bytes_max = 1024", ["warehouse.memory_bytes_max = 1024", "at least warehouse.bytes_max"]),
+        ("age_ms = 1", ["warehouse.age_ms = 1", "give 10 to 86400000"]),
+        ("files_max = 1", ["warehouse.files_max = 1", "give 2 to"]),
+        ("query_programs = []", ["warehouse.query_programs = []", "names no program"]),
+        ("retention_day = 5", ["warehouse.retention_day", "did you mean"]),
+    ] {
+        let base = Some(format!("[warehouse]\n{text}\n"));
+        let error = Config::load(&LoadOptions { base, ..LoadOptions::default() }).unwrap_err().to_string();
+        assert!(expected.iter().all(|part| error.contains(part)), "{text}: {error}");
+    }
+    let config = Config::load(&LoadOptions::default()).unwrap().config;
+    assert_eq!(config.warehouse_dir(), std::path::Path::new("state/warehouse"));
+}
+
+#[test]
 fn alerts_that_could_not_be_sent_are_refused() {
     let sink = |fields: &str| format!("{TWO_PSPS}[[alerts.sinks]]\n{fields}\n");
     for (text, needles) in [

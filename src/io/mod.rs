@@ -1,4 +1,4 @@
-//! Ports to the outside and their adapters: the event log, the wire format, the state store, history files, datasets, alerts.
+//! Ports to the outside and their adapters: the event log, the wire format, the state store, history files, datasets, alerts, the warehouse.
 //!
 //! One door per dependency: rdkafka only in `log/kafka`, RocksDB only in `store` and `log/embedded`, Avro only in `codec`.
 
@@ -12,3 +12,4 @@ pub mod history;
 pub mod dataset;
 pub mod models;
 pub mod alert;
+pub mod warehouse;

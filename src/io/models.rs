@@ -130,6 +130,16 @@ pub fn read(models: &Path, name: &str, version: &str) -> Result<Files, ModelsErr
     Ok(files)
 }
 
+/// One file of a version; none where it has no such file. For those who need not read the weights.
+pub fn read_file(models: &Path, name: &str, version: &str, file: &str) -> Result<Option<Vec<u8>>, ModelsError> {
+    check(version)?;
+    let path = directory(models, name)?.join(version).join(file);
+    match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).map_err(ModelsError::io(&path)),
+    }
+}
+
 fn directory(models: &Path, name: &str) -> Result<PathBuf, ModelsError> {
     check(name)?;
     Ok(models.join(name))
@@ -165,6 +175,8 @@ mod tests {
         write_verdict(models, "selector", "2", b"two").unwrap();
         let found = read(models, "selector", "2").unwrap();
         assert_eq!((found.len(), found[VERDICT].as_slice()), (2, &b"two"[..]));
+        assert_eq!(read_file(models, "selector", "2", VERDICT).unwrap(), Some(b"two".to_vec()));
+        assert_eq!(read_file(models, "selector", "1", VERDICT).unwrap(), None);
         assert!(write_verdict(models, "selector", "3", b"").is_err());
         assert_eq!(all(&models.join("nowhere")).unwrap(), []);
         assert!(matches!(read(models, "selector", "3"), Err(ModelsError::Missing { .. })));

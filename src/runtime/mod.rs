@@ -5,7 +5,9 @@
 //! task group stepped by hand, in event time, for the demo, replay and tests.
 //!
 //! Reading order: `task_group` (the loop and the commit) → `inbox` and `input_order` (what comes next) → `payment_task` and
-//! `stats_task` with its `profiles` (one partition's work) → `scoring` and `models` (what a request's decision is told) → `deltas`, `staged` and `entity_cache` (what waits for the commit) → `restore` and `state_check` → `global_table`. Apart from all that: `alerts`.
+//! `stats_task` with its `profiles` (one partition's work) → `scoring` and `models` (what a request's decision is told) → `deltas`,
+//! `staged` and `entity_cache` (what waits for the commit) → `restore` and `state_check` → `global_table`. Apart from all that:
+//! `alerts`, and `sync` (rows for analysts).
 
 mod clock;
 mod task_group;
@@ -27,6 +29,7 @@ mod feature_stats;
 mod live;
 mod stepped;
 pub mod alerts;
+pub mod sync;
 pub mod status;
 
 pub use clock::Clock;

@@ -17,6 +17,7 @@ mod failover;
 mod detection;
 mod restart;
 mod embedded;
+mod sync;
 
 use super::Verdict;
 use super::context::Context;
@@ -56,6 +57,8 @@ enum Which {
     Replay(embedded::Options),
     /// What more PSPs, customers and partitions cost per event
     Growth(embedded::GrowthOptions),
+    /// Records of a log as rows of a local warehouse
+    Sync(sync::Options),
     /// All of them, one after the other
     All,
 }
@@ -70,6 +73,7 @@ impl Which {
             Self::Restart(_) => "restart",
             Self::Replay(_) => "replay",
             Self::Growth(_) => "growth",
+            Self::Sync(_) => "sync",
             Self::All => "all",
         }
     }
@@ -123,6 +127,7 @@ fn measure(bench: &Bench<'_>, which: &Which, figures: &mut Figures) -> Result<()
         Which::Restart(options) => restart::run(bench, options, figures),
         Which::Replay(options) => embedded::replay(bench, options, figures),
         Which::Growth(options) => embedded::growth(bench, options, figures),
+        Which::Sync(options) => sync::run(bench, options, figures),
         Which::All => {
             for which in [
                 Which::Drain(drain::Options::default()),
@@ -132,6 +137,7 @@ fn measure(bench: &Bench<'_>, which: &Which, figures: &mut Figures) -> Result<()
                 Which::Restart(restart::Options::default()),
                 Which::Replay(embedded::Options::default()),
                 Which::Growth(embedded::GrowthOptions::default()),
+                Which::Sync(sync::Options::default()),
             ] {
                 // One that fails takes none of the others with it: its row is missing, and why is said.
                 if let Err(error) = measure(bench, &which, figures) {

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 /// What a demo without `-c` runs with.
 const EXAMPLE: &str = include_str!("../../../deploy/volaris.toml");
 /// Below file, environment and flags.
-const RUNTIME: &str = "\n[runtime]\nlog = \"embedded\"\nstate_dir = \"state/demo\"\n\n[policy]\nranking = \"model\"\n";
+const RUNTIME: &str =
+    "\n[runtime]\nlog = \"embedded\"\nstate_dir = \"state/demo\"\n\n[policy]\nranking = \"model\"\n\n[warehouse]\nsync = true\n";
 const CARD: &str = "demo.json";
 
 /// What an earlier demo began with, so that `--resume` goes on with the same.
@@ -44,7 +45,7 @@ pub(super) fn begin(state_dir: &Path, card: Card) -> Result<()> {
         bail!("{} holds something that is not a demo's: name another directory with --state-dir", state_dir.display());
     }
     let directories: Vec<PathBuf> =
-        ["store", "log"].map(|name| state_dir.join(name)).into_iter().filter(|it| it.is_dir()).collect();
+        ["store", "log", "warehouse"].map(|name| state_dir.join(name)).into_iter().filter(|it| it.is_dir()).collect();
     reset::remove(state_dir, &directories)?;
     std::fs::write(state_dir.join(CARD), serde_json::to_string(&card)? + "\n").with_context(unusable)
 }

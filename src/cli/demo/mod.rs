@@ -13,7 +13,7 @@ use super::globals::Globals;
 use super::scan::partitions_of;
 use super::screen::{Screen, print};
 use super::world::{self, Answers, Feed, Stamp};
-use super::{Verdict, WrongUse, signals};
+use super::{Verdict, WrongUse, signals, sync};
 use anyhow::{Result, bail};
 use board::{Board, MINUTE_MS};
 use clap::Args;
@@ -23,7 +23,7 @@ use smartrouter::domain::{EpochMs, PspId};
 use smartrouter::engine::settings::Ranking;
 use smartrouter::io::log::EventLog;
 use smartrouter::io::topics;
-use smartrouter::runtime::{Clock, Engine};
+use smartrouter::runtime::{Clock, Engine, Stop};
 use smartrouter::sim::{Scenario, World, WorldSettings};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -201,6 +201,9 @@ impl<'a> Demo<'a> {
     fn finish(mut self, globals: &Globals, seed: u64) -> Result<()> {
         self.feed.flush()?;
         self.engine.close()?;
+        if self.context.config().warehouse.sync {
+            sync::prepare(self.context, self.log.clone(), Stop::default())?.once()?;
+        }
         self.show.clear()?;
         let counts = Counts {
             requests: records(self.context, &*self.log, topics::ROUTING_REQUESTS)?,

@@ -118,6 +118,8 @@ impl Summary {
         }
         let state_dir = quoted(&self.state_dir.display().to_string());
         screen.say("\nTry next")?;
+        let sql = "\"SELECT * FROM ATHIA_MULTI_STAGE_ANALYSIS ORDER BY stage, attempts DESC\"";
+        screen.say(format!("  {} {given}--state-dir {state_dir} query {sql}", quoted(program)))?;
         screen
             .say(format!("  SMARTROUTER__RUNTIME__LOG=embedded {} {given}--state-dir {state_dir} psp list", quoted(program)))?;
         screen.say(format!("  {} {given}--state-dir {state_dir} demo --resume", quoted(program)))

@@ -1,0 +1,102 @@
+//! `sync`: rows for analysts, as a process of its own; and what `run` and `demo` need to do the same beside their work.
+
+use super::context::Context;
+use super::run::{connect, stop_on_signal};
+use super::{Verdict, WrongUse};
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::json;
+use smartrouter::api::AdminServer;
+use smartrouter::config::EventLog as LogKind;
+use smartrouter::io::log::EventLog;
+use smartrouter::io::warehouse::local::{LocalRules, LocalWarehouse};
+use smartrouter::io::warehouse::{Catalogue, Warehouse};
+use smartrouter::runtime::Stop;
+use smartrouter::runtime::status::{Phase, Status};
+use smartrouter::runtime::sync::{self, Open, Portions, Sync, Synced};
+use smartrouter::telemetry;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Up to where the topics end now; otherwise until told to stop
+    #[arg(long)]
+    once: bool,
+}
+
+pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
+    if options.once {
+        let synced = prepare(context, context.log()?, Stop::default())?.once()?;
+        tell(context, &synced)?;
+        return Ok(Verdict::Done);
+    }
+    let config = context.config();
+    if config.runtime.log == LogKind::Embedded {
+        bail!(WrongUse("runtime.log is \"embedded\": nobody else can write to it meanwhile; give --once".to_owned()));
+    }
+    let metrics = telemetry::install_metrics()?;
+    let status = Arc::new(Status::new(Duration::MAX));
+    let admin = AdminServer::start(&config.admin.addr, status.clone(), metrics)?;
+    let stop = Stop::default();
+    stop_on_signal(&stop, status.clone(), Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
+    tracing::info!(directory = %config.warehouse_dir().display(), admin = %admin.addr(), "the warehouse is written");
+    status.set_log_unavailable(Some(format!("connecting to {}", config.kafka.bootstrap_servers)));
+    let Some(log) = connect(context, &status, &stop)? else { return Ok(Verdict::Done) };
+    status.set_log_unavailable(None);
+    status.set_phase(Phase::Running);
+    Sync { status: Some(status.clone()), ..prepare(context, Arc::new(log), stop)? }.serve();
+    status.set_phase(Phase::Stopped);
+    tracing::info!("stopped: all rows that were taken are durable");
+    Ok(Verdict::Done)
+}
+
+/// A sync into the warehouse of the configuration.
+pub(super) fn prepare(context: &Context, log: Arc<dyn EventLog>, stop: Stop) -> Result<Sync> {
+    let (config, catalogue) = (context.config(), Catalogue::shipped()?);
+    let warehouse = &config.warehouse;
+    let rules = LocalRules {
+        retention_days: warehouse.retention_days,
+        files_max: warehouse.files_max,
+        small_bytes: warehouse.small_bytes,
+    };
+    let (directory, tables) = (config.warehouse_dir(), catalogue.clone());
+    let open: Open = Box::new(move |log_id| {
+        let opened = LocalWarehouse::open(&directory, &tables, log_id, rules)?;
+        Ok(Box::new(opened) as Box<dyn Warehouse>)
+    });
+    let limits = context.limits();
+    Ok(Sync {
+        log,
+        codec: context.codec().context("schemas of the rows")?,
+        names: context.names().clone(),
+        catalogue,
+        portions: Portions {
+            rows_max: warehouse.rows_max,
+            bytes_max: warehouse.bytes_max,
+            memory_bytes_max: warehouse.memory_bytes_max,
+            age: Duration::from_millis(warehouse.age_ms),
+        },
+        models_dir: config.runtime.models_dir.clone(),
+        group: sync::group(&limits),
+        instance: limits.instance,
+        open,
+        stop,
+        status: None,
+    })
+}
+
+fn tell(context: &Context, synced: &Synced) -> Result<()> {
+    let screen = context.screen();
+    let directory = context.config().warehouse_dir();
+    for (table, rows) in &synced.rows {
+        screen.say(format!("{table}: {rows} rows"))?;
+    }
+    if synced.rows.is_empty() {
+        screen.say("nothing new: the warehouse has all that is in the topics")?;
+    }
+    if synced.unreadable > 0 {
+        screen.say(format!("{} records cannot be read, and have no rows", synced.unreadable))?;
+    }
+    screen.object(&json!({ "directory": directory, "rows": synced.rows, "unreadable": synced.unreadable }))
+}
