@@ -10,6 +10,8 @@ use clap::Args;
 use serde_json::{Map, Value};
 use std::io::Read;
 
+// What is documented here is printed by `--help`, where backticks would stay.
+#[allow(clippy::doc_markdown)]
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// One SELECT, such as "SELECT * FROM ATHIA_SESSION_SUMMARY LIMIT 5"; nothing: from standard input

@@ -46,7 +46,9 @@ fn rows(warehouse: &Path) -> Rows {
             }
         }
     }
-    rows.values_mut().for_each(|rows| rows.sort_unstable());
+    for rows in rows.values_mut() {
+        rows.sort_unstable();
+    }
     rows
 }
 

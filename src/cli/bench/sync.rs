@@ -57,7 +57,7 @@ fn measure(bench: &Bench<'_>, of: (&str, PathBuf, u64, Option<Goal>), figures: &
     let (name, dir, count, goal) = of;
     let log = EmbeddedLog::open(dir.join("log"), EmbeddedOptions::default())?;
     log.create_topics(&topics::plan(&topics::declared()?, &[], &PlanOptions::default()).create)?;
-    fill(&log, bench.context.codec()?, name == "results", count)?;
+    fill(&log, &bench.context.codec()?, name == "results", count)?;
     let mut sync = prepare(bench.context, Arc::new(log), Stop::default())?;
     sync.names = TopicNames::default();
     let catalogue = Catalogue::shipped()?;
@@ -77,14 +77,14 @@ fn measure(bench: &Bench<'_>, of: (&str, PathBuf, u64, Option<Goal>), figures: &
     Ok(())
 }
 
-fn fill(log: &EmbeddedLog, codec: Codec, results: bool, count: u64) -> Result<()> {
+fn fill(log: &EmbeddedLog, codec: &Codec, results: bool, count: u64) -> Result<()> {
     let mut appender = log.appender()?;
     for from in (0..count).step_by(BATCH as usize) {
         let numbers = from..(from + BATCH).min(count);
         if results {
-            append(appender.as_mut(), &codec, numbers, feedback)?
+            append(appender.as_mut(), codec, numbers, feedback)?;
         } else {
-            append(appender.as_mut(), &codec, numbers, prediction)?
+            append(appender.as_mut(), codec, numbers, prediction)?;
         }
     }
     Ok(appender.flush()?)

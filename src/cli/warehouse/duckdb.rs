@@ -104,7 +104,7 @@ impl<'a> DuckDb<'a> {
             serde_json::to_string(statements)?
         } else {
             command.args(["-batch", "-bail", "-no-init", ":memory:"]);
-            statements.iter().map(|statement| format!("{statement};\n")).collect()
+            statements.join(";\n") + ";\n"
         };
         let started = command.current_dir(&self.root).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let unusable = || format!("{} cannot be started", self.program.display());
