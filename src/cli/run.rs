@@ -29,12 +29,13 @@ pub(super) fn run(context: &Context) -> Result<Verdict> {
         bail!(WrongUse(format!("runtime.log is \"embedded\": {why}")));
     }
     let lines = alerts::lines(config).context("[alerts] of the configuration")?;
-    let metrics = telemetry::install_metrics()?;
     let status = Arc::new(Status::new(STALL_MAX));
+    let stop = Stop::default();
+    // First of all: whoever tells it to stop while it opens its state is heard.
+    stop_on_signal(&stop, status.clone(), Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
+    let metrics = telemetry::install_metrics()?;
     let admin = AdminServer::start(&config.admin.addr, status.clone(), metrics)?;
     let shared = Arc::new(context.shared(Clock::Wall)?);
-    let stop = Stop::default();
-    stop_on_signal(&stop, status.clone(), Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
     let limits = context.limits();
     tracing::info!(
         bootstrap = config.kafka.bootstrap_servers,

@@ -35,11 +35,11 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     if config.runtime.log == LogKind::Embedded {
         bail!(WrongUse("runtime.log is \"embedded\": nobody else can write to it meanwhile; give --once".to_owned()));
     }
-    let metrics = telemetry::install_metrics()?;
     let status = Arc::new(Status::new(Duration::MAX));
-    let admin = AdminServer::start(&config.admin.addr, status.clone(), metrics)?;
     let stop = Stop::default();
     stop_on_signal(&stop, status.clone(), Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
+    let metrics = telemetry::install_metrics()?;
+    let admin = AdminServer::start(&config.admin.addr, status.clone(), metrics)?;
     tracing::info!(directory = %config.warehouse_dir().display(), admin = %admin.addr(), "the warehouse is written");
     status.set_log_unavailable(Some(format!("connecting to {}", config.kafka.bootstrap_servers)));
     let Some(log) = connect(context, &status, &stop)? else { return Ok(Verdict::Done) };

@@ -86,8 +86,9 @@ class Router:
             admin = f"127.0.0.1:{probe.getsockname()[1]}"
         log = open(self.dir / f"{instance}.log", "ab")
         words = [self.binary, *self.words(instance, bootstrap, state), "--admin-addr", admin, "run"]
+        log_from = os.path.getsize(log.name)
         process = subprocess.Popen(words, stdout=log, stderr=log, env=os.environ | env)
-        process.admin, process.log_path = admin, log.name
+        process.admin, process.log_path, process.log_from = admin, log.name, log_from
         self.processes.append(process)
         if wait:
             self.until(lambda: self.get(process, "/readyz")[0] == 200, f"{instance} is ready", process)
