@@ -157,7 +157,12 @@ fn is_fenced<T>(outcome: &Result<T, LogError>) -> bool {
 
 /// A process that died in the middle of a transaction, as its broker sees it: records and offsets are there, the end is not.
 fn leave_open(case: &Case, group: &str, out: &str, input: &TopicPartition, offset: i64) -> BaseProducer {
-    let producer: BaseProducer = case.client().set("transactional.id", format!("{group}-a-a")).create().expect("producer");
+    let producer: BaseProducer = case
+        .client()
+        .set("transactional.id", format!("{group}-a-a"))
+        .set("transaction.timeout.ms", "300000")
+        .create()
+        .expect("producer");
     producer.init_transactions(PATIENCE).expect("init");
     producer.begin_transaction().expect("begin");
     producer.send(BaseRecord::<(), str>::to(out).partition(0).payload("open")).map_err(|(error, _)| error).expect("send");
@@ -188,7 +193,7 @@ fn an_open_transaction_hides_what_lies_behind_it_until_its_owner_comes_back() {
     assert_eq!(case.values(&to), ["before"]);
     let unanswered = KafkaOptions {
         bootstrap: case.bootstrap.clone(),
-        answer_timeout_ms: 500,
+        answer_timeout_ms: 3_000,
         transaction_timeout_ms: 2_000,
         commit_watchdog_ms: 1_000,
         ..KafkaOptions::default()
@@ -198,7 +203,7 @@ fn an_open_transaction_hides_what_lies_behind_it_until_its_owner_comes_back() {
     assert!(matches!(offsets, Err(LogError::Unavailable(_))), "offsets of an open transaction are no answer: {offsets:?}");
 
     let mut another = unanswered.member(&group, "b", std::slice::from_ref(&input)).expect("join");
-    // On a busy machine half a second may be too little for the broker to say so.
+    // On a busy machine that may be too little for the broker to say so; the transaction stays open meanwhile.
     let mut hanging = Vec::new();
     await_that("the group knows whose offsets hang", || match another.committed(std::slice::from_ref(&from)) {
         Err(LogError::Hanging(found)) => {
