@@ -16,7 +16,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
 from traffic import Traffic
 
-CHANGELOGS = tuple(f"smartrouter.{store}.changelog" for store in ("payments", "customers", "psps"))
+CHANGELOGS = tuple(f"smartrouter.{store}.changelog" for store in ("payments", "customers", "psps", "profiles"))
 
 
 def log_of(process):
@@ -176,7 +176,7 @@ def state_of_another_partition_count(make_router, seed):
     world = World(make_router, seed)
     router = world.router
     admin = AdminClient({"bootstrap.servers": router.bootstrap})
-    grown = [NewPartitions(router.prefix + topic, 6) for topic in ("smartrouter.psps.changelog", "stats.deltas")]
+    grown = [NewPartitions(router.prefix + topic, 6) for topic in ("smartrouter.psps.changelog", "smartrouter.profiles.changelog", "stats.deltas")]
     for future in admin.create_partitions(grown).values():
         future.result(30)
     process = router.start(wait=False)
