@@ -74,13 +74,14 @@ impl Profiles {
         }
     }
 
+    /// Absent where what is kept under a key of ours cannot be read.
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        match key.split_first()? {
-            (&COUNT, key) => {
+        match key.split_first() {
+            Some((&COUNT, key)) => {
                 let (as_of, standing) = read::<(EpochMs, Standing)>(value)?;
                 self.counts.restore(postcard::from_bytes::<Key>(key).ok()?, standing, as_of);
             }
-            (&RESULTS, key) => {
+            Some((&RESULTS, key)) => {
                 let (psp_id, results) = read::<(PspId, Vec<Told>)>(value)?;
                 let (due_at, number) = key.split_first_chunk().zip(key.last_chunk())?;
                 let due_at = EpochMs::from_be_bytes(*due_at.0);
@@ -94,7 +95,8 @@ impl Profiles {
                 let numbers = self.stored.entry(due_at).or_default();
                 *numbers = (*numbers).max(number + 1);
             }
-            _ => return None,
+            // Not of our making: nothing is built on it.
+            _ => {}
         }
         Some(())
     }
