@@ -115,6 +115,12 @@ fn killed_at_every_step_no_row_is_missing_or_twice() {
     assert_eq!((of("ATHIA_DECISIONS"), of("ATHIA_PREDICTIONS"), of("ML_MODEL_STAGES")), (written, 2 * written, 3));
     assert!(of("ATHIA_FEEDBACK") > written);
     let Some(python) = python() else { return };
+    // Three more files of each partition at least, that nobody merges.
+    for _ in 0..3 {
+        traffic(&open(dir.path()), written..written + 80);
+        written += 80;
+        program.ok(&["sync", "--once"]);
+    }
     let program = Program {
         env: [program.env.clone(), vec![("SMARTROUTER__WAREHOUSE__QUERY_PROGRAMS", format!("[{python:?}]"))]].concat(),
         ..program
