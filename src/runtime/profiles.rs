@@ -41,8 +41,6 @@ pub(super) struct Profiles {
     names: HashMap<u64, PspId>,
     /// Stored results: when they are due, and how many entries there are.
     stored: BTreeMap<EpochMs, u32>,
-    /// Numbers the entries of results.
-    next: u32,
 }
 
 impl Profiles {
@@ -70,7 +68,6 @@ impl Profiles {
             reached: 0,
             names: HashMap::new(),
             stored: BTreeMap::new(),
-            next: 0,
         }
     }
 
@@ -90,10 +87,8 @@ impl Profiles {
                     self.reached = self.reached.max(told.at);
                     self.counts.tell_again(told, due_at);
                 }
-                let number = u32::from_be_bytes(*number);
-                self.next = self.next.max(number + 1);
-                let numbers = self.stored.entry(due_at).or_default();
-                *numbers = (*numbers).max(number + 1);
+                let entries = self.stored.entry(due_at).or_default();
+                *entries = (*entries).max(u32::from_be_bytes(*number).saturating_add(1));
             }
             // Not of our making: nothing is built on it.
             _ => {}

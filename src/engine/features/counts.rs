@@ -7,8 +7,7 @@
 
 use super::catalogue::HistorySettings;
 use super::key::{Key, KeyHashing};
-use super::state::Moments;
-use super::state::{HalfLives, Standing, Told};
+use super::state::{HalfLives, Moments, Standing, Told};
 use crate::domain::EpochMs;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 

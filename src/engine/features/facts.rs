@@ -122,10 +122,15 @@ impl<'a> RequestFacts<'a> {
         let customer = hash_or_absent(payment.customer_id.as_deref());
         let customer = if customer == 0 { None } else { history.customer(customer) };
         let token = hash_or_absent(payment.card.token.as_deref());
-        let usual = usual_amount(payment, history.psps(), |key| history.standing(key));
-        let traits = Traits::of(payment, at, attempt_number, previous, usual);
         let now = history.settings().half_lives().at(at);
         let minute = history.settings().counted_to(at).div_euclid(MINUTE_MS) - 1;
+        // The one property that another depends on: an amount is large or small for its merchant.
+        let merchant = Sum::of(Property::Merchant, hash_or_absent(Some(&payment.merchant_id)), (now, minute), history);
+        let traits = Traits::of(payment, at, attempt_number, previous, merchant.amount_log().map(f64::exp_m1));
+        let alone = Property::ALONE.map(|property| match property {
+            Property::Merchant => merchant,
+            _ => Sum::of(property, traits.get(property), (now, minute), history),
+        });
         Self {
             payment,
             at,
@@ -137,7 +142,7 @@ impl<'a> RequestFacts<'a> {
             tries,
             customer,
             card: customer.filter(|_| token != 0).and_then(|customer| customer.card(token)),
-            alone: Property::ALONE.map(|property| Sum::of(property, traits.get(property), (now, minute), history)),
+            alone,
         }
     }
 
