@@ -167,6 +167,18 @@ fn the_command_builds_a_dataset_and_explains_a_request() {
         let (good, bad) = (rate["values"]["uk_card"][0].as_f64().unwrap(), rate["values"]["simplecard"][0].as_f64().unwrap());
         assert!(if more.is_empty() { good == bad } else { good > bad }, "{rate}");
     }
+    let mut retried = request;
+    retried["previous_attempts"] = json!([
+        {"attempt_id": "a1", "psp_id": "simplecard", "attempted_at": 1_546_304_300_000_i64, "status": "TIMEOUT"},
+        {"attempt_id": "a2", "psp_id": "uk_card", "attempted_at": 1_546_304_390_000_i64, "status": "DECLINED", "hard_soft": "SOFT"}]);
+    std::fs::write(dir.path().join("retried.json"), retried.to_string()).unwrap();
+    let (code, told, said) = smartrouter(dir.path(), &["features", "explain", "retried.json"]);
+    assert_eq!(code, Some(0), "{said}");
+    let value = |name: &str| {
+        told["features"].as_array().unwrap().iter().find(|it| it["feature"] == name).unwrap()["values"][""][0].clone()
+    };
+    assert_eq!((value("attempt_number"), value("retry_failures")), (json!(3.0), json!(2.0)));
+    assert!((value("seconds_since_previous").as_f64().unwrap() - 11.0_f64.ln()).abs() < 1e-6, "ten seconds");
     let (code, _, said) = smartrouter(dir.path(), &["features", "explain", "history.csv"]);
     assert!(code == Some(2) && said.contains("no routing request"), "{said}");
 }

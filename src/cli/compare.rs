@@ -2,16 +2,17 @@
 //!
 //! Owns the options and the words. All figures are `learn`'s.
 
-use super::Verdict;
 use super::context::Context;
 use super::evaluate::{figures, line, overlap};
 use super::models::Named;
 use super::screen::remark;
-use anyhow::{Context as _, Result};
+use super::train::ask;
+use super::{Verdict, WrongUse};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use smartrouter::io::dataset;
-use smartrouter::learn::{self, Measured, Row, Scorer};
+use smartrouter::learn::{self, Head, Measured, Row, Scorer};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -28,7 +29,12 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
-    let (table, _) = dataset::read(&options.dataset)?;
+    let (mut table, _) = dataset::read(&options.dataset)?;
+    let first = &options.models[0];
+    if let Some(other) = options.models.iter().find(|it| Head::of(&it.name) != Head::of(&first.name)) {
+        bail!(WrongUse(format!("{first} and {other} are asked different questions: compare models of the same name")));
+    }
+    ask(&first.name, &mut table);
     let rows: Vec<&Row> = table.rows.iter().collect();
     let mut said: Vec<Vec<f64>> = Vec::new();
     for named in &options.models {
@@ -44,7 +50,7 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     let named = options.models.iter().zip(&said);
     let measured: Vec<Measured> =
         named.clone().map(|(name, said)| learn::measure(&name.to_string(), said, &rows, options.seed)).collect();
-    let (first, first_said) = (&options.models[0], &said[0]);
+    let first_said = &said[0];
     let differences: Vec<Measured> =
         named.skip(1).map(|(name, said)| learn::difference(&name.to_string(), [said, first_said], &rows, options.seed)).collect();
     let screen = context.screen();

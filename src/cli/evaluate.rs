@@ -3,17 +3,18 @@
 //!
 //! Owns the options and the words. All figures are `learn`'s.
 
-use super::Verdict;
 use super::context::Context;
 use super::gate;
 use super::learning_report::figure;
 use super::models::Named;
 use super::screen::remark;
-use anyhow::{Context as _, Result};
+use super::train::ask;
+use super::{Verdict, WrongUse};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::{Map, Value, json};
 use smartrouter::io::dataset;
-use smartrouter::learn::{self, Estimate, Measured, Model, Policy, Row, Scorer, Table};
+use smartrouter::learn::{self, Estimate, Head, Measured, Model, Policy, Row, Scorer, Table};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -45,7 +46,11 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
-    let (table, _) = dataset::read(&options.dataset)?;
+    let (mut table, _) = dataset::read(&options.dataset)?;
+    if ask(&options.model.name, &mut table) == Head::RetrySequence && options.policy.is_some() {
+        let why = "a policy is valued by what each attempt brings, and retry_sequence tells what the payment does";
+        bail!(WrongUse(format!("--policy with {}: {why}", options.model)));
+    }
     if options.gate {
         return gate::run(context, &options.model, options.against.as_ref(), (&table, options.seed));
     }

@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use smartrouter::domain::PspId;
 use smartrouter::domain::payment::RoutingRequest;
-use smartrouter::engine::features::{Catalogue, Encoder, Feature, History, RequestFacts};
+use smartrouter::engine::codes::CodeTable;
+use smartrouter::engine::features::{Catalogue, Encoder, Feature, History, RequestFacts, Try};
 use smartrouter::engine::policy::can_take;
 use smartrouter::engine::settings::Settings;
 use std::collections::BTreeMap;
@@ -87,7 +88,11 @@ fn explain(screen: &Screen, settings: &Settings, options: &Options) -> Result<Ve
     let bytes = std::fs::read(&options.request).with_context(|| format!("{path} cannot be read"))?;
     let request: RoutingRequest =
         serde_json::from_slice(&bytes).map_err(|error| WrongUse(format!("{path} is no routing request: {error}")))?;
-    let (encoder, history) = history_of(settings, options, &request)?;
+    let (encoder, mut history) = history_of(settings, options, &request)?;
+    if let Some(previous) = &request.previous_attempts {
+        let codes = CodeTable::new(&settings.error_codes);
+        history.suppose_tried(&request.payment.payment_id, previous.iter().map(|attempt| Try::told(attempt, &codes)));
+    }
     let psps = candidates(settings, &request);
     if psps.is_empty() {
         bail!("no PSP of the configuration can take the payment: name some under [[psps]] in the file of --config");

@@ -28,7 +28,7 @@ pub(super) struct Options {
     /// Seconds for which payments arrive; absent: until told to stop
     #[arg(long, value_name = "SECONDS")]
     duration: Option<f64>,
-    /// What goes wrong: demo, none, or a TOML file with outages, in time from the start
+    /// What goes wrong: demo, drift, none, or a TOML file with outages, in time from the start
     #[arg(long, default_value = "none", value_name = "NAME|FILE")]
     scenario: String,
     /// The customers and what they buy

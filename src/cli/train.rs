@@ -15,7 +15,7 @@ use smartrouter::domain::utc_text;
 use smartrouter::engine::features::{Catalogue, Encoder};
 use smartrouter::io::dataset::{self, Manifest};
 use smartrouter::io::models;
-use smartrouter::learn::{self, Kind, Model, Scorer, Shares, Table, Trained, Validation};
+use smartrouter::learn::{self, Head, Kind, Model, Scorer, Shares, Table, Trained, Validation};
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -47,6 +47,7 @@ pub(super) struct Options {
 
 pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     let (mut table, manifest) = dataset::read(&options.dataset)?;
+    let head = ask(&options.model, &mut table);
     let shares = Shares::default();
     let validation = learn::validate(&table, &learn::split(&table.rows, shares), learn::Limits::default());
     for finding in &validation.findings {
@@ -58,7 +59,10 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     if validation.refusals().next().is_some() {
         bail!("the dataset is refused for the reasons above; nothing was trained");
     }
-    forget_what_is_not_for(&options.model, &mut table)?;
+    let encoder = Encoder::new(Catalogue::shipped()?);
+    for column in learn::forget_forbidden(&options.model, &encoder, &mut table) {
+        remark(format!("column {column} is not used: the catalogue forbids it to {}", options.model));
+    }
     let learning = learn::Options {
         kind: options.kind,
         seed: options.seed,
@@ -72,7 +76,7 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
         return plan(context, options, &table, &learning, version);
     }
     let trained = learn(&table, &learning)?;
-    let card = card(&table, &trained, &validation);
+    let card = card(head, &table, &trained, &validation);
     let mut parameters = json!({ "kind": options.kind.name(), "trials": options.trials, "bags": options.bags });
     parameters["shares"] = json!([shares.train, shares.validation, 1.0 - shares.train - shares.validation]);
     let lineage = lineage(&manifest, options.seed, &parameters, version)?;
@@ -84,18 +88,16 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     Ok(Verdict::Done)
 }
 
-/// Columns of features that the catalogue forbids to models of this name are emptied before anything is learned.
-fn forget_what_is_not_for(model: &str, table: &mut Table) -> Result<()> {
-    let encoder = Encoder::new(Catalogue::shipped()?);
-    let features = &encoder.catalogue().features;
-    let forbidden = encoder.columns().iter().filter(|column| features[column.feature].not_in.iter().any(|it| it == model));
-    for column in forbidden {
-        if let Some(place) = table.columns.iter().position(|it| it.name == column.name) {
-            table.blank(place);
-            remark(format!("column {} is not used: the catalogue forbids it to {model}", column.name));
+/// The rows of a dataset that a model of this name is about, labelled as it is asked; what is left out is remarked.
+pub(super) fn ask(model: &str, table: &mut Table) -> Head {
+    let head = Head::of(model);
+    let unasked = head.ask(table);
+    for (rows, why) in [(unasked.firsts, "no retries"), (unasked.open, "of payments that may not be over")] {
+        if rows > 0 {
+            remark(format!("{rows} rows are left out for {model}: {why}"));
         }
     }
-    Ok(())
+    head
 }
 
 fn plan(context: &Context, options: &Options, table: &Table, learning: &learn::Options, version: u32) -> Result<Verdict> {
@@ -137,10 +139,10 @@ fn learn(table: &Table, options: &learn::Options) -> Result<Trained> {
     })
 }
 
-fn card(table: &Table, trained: &Trained, validation: &Validation) -> Value {
+fn card(head: Head, table: &Table, trained: &Trained, validation: &Validation) -> Value {
     let time = |row: Option<&learn::Row>| row.map(|row| utc_text(row.attempted_at));
     json!({
-        "purpose": "approval probability of a payment attempt at a candidate PSP",
+        "purpose": head.purpose(),
         "kind": trained.model.kind,
         "data": { "rows": table.rows.len(), "catalogue": table.catalogue, "from": time(table.rows.first()), "to": time(table.rows.last()) },
         "report": trained.report,

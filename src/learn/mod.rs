@@ -4,6 +4,7 @@
 
 mod table;
 mod build;
+mod head;
 mod draw;
 mod split;
 mod metrics;
@@ -38,6 +39,7 @@ pub use calibration::{Blend, Calibration};
 pub use effects::effects;
 pub use fit::{Options, PolicyTold, Progress, Report, Trained, bare_net, steps, train};
 pub use gate::{Bounds, Candidate, Check, Judgement, judge};
+pub use head::{Head, Unasked, forget_forbidden};
 pub use interval::{Estimate, Samples};
 pub use measure::{Curves, Gain, Measured, Miss, Slice, Versus, difference, measure, slices};
 pub use metrics::{ECE_BINS, Metrics, Point, ReliabilityBin, Scored, auc, brier, curve, ece, log_loss, reliability};

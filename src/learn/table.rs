@@ -42,6 +42,35 @@ impl Table {
         self.values.iter_mut().skip(column).step_by(width).for_each(|value| *value = 0.0);
     }
 
+    /// Leaves rows out with all that belongs to them, and counts them.
+    pub fn retain(&mut self, keep: impl Fn(usize, &Row) -> bool) -> usize {
+        let kept: Vec<bool> = self.rows.iter().enumerate().map(|(row, it)| keep(row, it)).collect();
+        let is_kept = |row: usize| kept.get(row).is_some_and(|kept| *kept);
+        let mut places = Vec::with_capacity(kept.len());
+        let mut next = 0;
+        for kept in &kept {
+            places.push(next);
+            next += u32::from(*kept);
+        }
+        let all = self.rows.len();
+        if next as usize == all {
+            return 0;
+        }
+        let width = self.columns.len().max(1);
+        let values = self.values.chunks(width).enumerate().filter(|(row, _)| is_kept(*row));
+        self.values = values.flat_map(|(_, values)| values.iter().copied()).collect();
+        self.alternatives.retain(|alternative| is_kept(alternative.row as usize));
+        for alternative in &mut self.alternatives {
+            alternative.row = places[alternative.row as usize];
+        }
+        let mut row = 0;
+        self.rows.retain(|_| {
+            row += 1;
+            is_kept(row - 1)
+        });
+        all - self.rows.len()
+    }
+
     /// The features of an attempt; nothing where there is no such row.
     pub fn features(&self, row: usize) -> &[f32] {
         let width = self.columns.len();

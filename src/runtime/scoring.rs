@@ -5,10 +5,10 @@
 use super::models::{Loaded, Serving};
 use super::shared::Shared;
 use crate::domain::learning::{CandidatePrediction, Prediction};
-use crate::domain::payment::{RoutingRequest, Status};
+use crate::domain::payment::RoutingRequest;
 use crate::domain::psp::Segment;
 use crate::domain::{EpochMs, PspId};
-use crate::engine::features::{Came, CustomerHistory, Encoder, RequestFacts, Served};
+use crate::engine::features::{CustomerHistory, Encoder, RequestFacts, Served, Try};
 use crate::engine::policy::{Chance, Chances, DecideInput, Decided, PspView, decide};
 use crate::telemetry;
 use metrics::{counter, histogram};
@@ -32,10 +32,7 @@ impl<'a> Asked<'a> {
             history.customer(customer);
         }
         for attempt in request.previous_attempts.as_deref().unwrap_or(input.previous) {
-            let (psp, code) = (&attempt.psp_id, attempt.error_code.as_deref());
-            let verdict = || shared.codes.judge(psp, attempt.status, code, attempt.hard_soft);
-            let category = code.and_then(|code| shared.codes.find(psp, code)).map(|code| code.category.as_str());
-            history.tried(attempt, (attempt.status != Status::Unknown).then(|| Came::from(verdict())), category);
+            history.tried(Try::told(attempt, &shared.codes));
         }
         let all = Segment::all();
         for psp in shared.router.considered(request) {

@@ -12,6 +12,7 @@ use super::scenario::{Effect, Scenario};
 use crate::domain::payment::{CardType, HardSoft, Initiator, Payment, Status};
 use crate::domain::{EpochMs, PspId};
 use crate::engine::hashing::fingerprint;
+use std::f64::consts::FRAC_PI_2;
 
 /// How customers and the payment service go on after a failure.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,34 +83,20 @@ pub struct Reality {
     psps: Vec<SimPsp>,
     scenario: Scenario,
     retries: Retries,
-    /// By PSP, then issuer: what the connection between both adds.
-    affinity: Vec<Vec<f64>>,
     /// By PSP: a number that stays the same when others come and go.
     psp_keys: Vec<u64>,
 }
 
 /// Spread of the part of a payment's log-odds that no record shows: the balance of the account, the mood of its owner.
 const HIDDEN_SPREAD: f64 = 0.6;
+const DAY_MS: f64 = 86_400_000.0;
 /// US dollars of a typical order.
 const TYPICAL_USD: f64 = 120.0;
 
 impl Reality {
     pub(super) fn new(run: u64, start_at: EpochMs, psps: &[SimPsp], scenario: &Scenario, retries: &Retries) -> Self {
         let psp_keys: Vec<u64> = psps.iter().map(|psp| number_of(psp.id.as_str())).collect();
-        let spread = |(psp, key): (&SimPsp, &u64)| -> Vec<f64> {
-            (0..ISSUERS.len() as u64)
-                .map(|bank| psp.approval.bank_spread * Draw::keyed(0, Purpose::Affinity, *key, bank).normal())
-                .collect()
-        };
-        Self {
-            run,
-            start_at,
-            affinity: psps.iter().zip(&psp_keys).map(spread).collect(),
-            psps: psps.to_vec(),
-            scenario: scenario.clone(),
-            retries: retries.clone(),
-            psp_keys,
-        }
+        Self { run, start_at, psps: psps.to_vec(), scenario: scenario.clone(), retries: retries.clone(), psp_keys }
     }
 
     /// `None` for a PSP that the world does not have.
@@ -216,13 +203,26 @@ impl Reality {
         let too_slow = 1.0 - normal_cdf(headroom / psp.latency.sigma);
         let stalling = 1.0 - (1.0 - psp.timeout_rate) * (1.0 - too_slow);
         let fail = if effect.silent { 1.0 } else { 1.0 - (1.0 - psp.error_rate) * (1.0 - stalling) * (1.0 - effect.failing) };
-        let unspoilt = (1.0 - fail) * logistic(self.log_odds(index, payment));
+        let unspoilt = (1.0 - fail) * logistic(self.log_odds(index, payment, at));
         let approve = unspoilt * effect.approval_factor;
         let odds = Odds { approve, decline: 1.0 - fail - approve, fail };
         Chances { odds, unspoilt, erring: psp.error_rate, stalling, effect, refused: false }
     }
 
-    fn log_odds(&self, index: usize, payment: &Payment) -> f64 {
+    /// What the connection between a PSP and an issuer adds. Where it drifts it goes from each draw to the next one along a quarter of
+    /// a circle, which keeps its spread.
+    fn affinity(&self, index: usize, bank: usize, at: EpochMs) -> f64 {
+        let drawn = |turn: u64| {
+            let spread = self.psps[index].approval.bank_spread;
+            spread * Draw::keyed(0, Purpose::Affinity, self.psp_keys[index], turn << 32 | bank as u64).normal()
+        };
+        let Some(days) = self.scenario.drift_days else { return drawn(0) };
+        let turns = ((at - self.start_at) as f64 / (days * DAY_MS)).max(0.0);
+        let (sine, cosine) = (turns.fract() * FRAC_PI_2).sin_cos();
+        cosine * drawn(turns as u64) + sine * drawn(turns as u64 + 1)
+    }
+
+    fn log_odds(&self, index: usize, payment: &Payment, at: EpochMs) -> f64 {
         let model = &self.psps[index].approval;
         let when = |holds: bool, term: f64| if holds { term } else { 0.0 };
         let domestic = payment.card.issuer_country.as_deref() == Some("MX");
@@ -236,7 +236,7 @@ impl Reality {
         let hidden = self.draw(Purpose::Hidden, number_of(&payment.payment_id), 0, 0).normal();
         model.intercept
             + if domestic { model.domestic } else { model.foreign }
-            + bank.map_or(0.0, |bank| ISSUERS[bank].mood + self.affinity[index][bank])
+            + bank.map_or(0.0, |bank| ISSUERS[bank].mood + self.affinity(index, bank, at))
             + when(payment.currency == "USD", model.usd)
             + when(payment.card.brand == "MASTERCARD", model.mastercard)
             + when(payment.card.card_type != CardType::Credit, model.debit)

@@ -15,6 +15,9 @@ use thiserror::Error;
 pub struct Scenario {
     #[serde(default)]
     pub name: String,
+    /// Days in which banks come to like each PSP as if that were drawn anew, little by little, again and again; absent: they never change.
+    #[serde(default)]
+    pub drift_days: Option<f64>,
     #[serde(default)]
     pub outages: Vec<Outage>,
 }
@@ -54,15 +57,17 @@ pub enum Fault {
 pub enum ScenarioError {
     #[error("the scenario is not readable: {0}")]
     Unreadable(#[from] Box<toml::de::Error>),
-    #[error("no scenario is called {name:?}: there are `demo` and `none`; anything else is a file")]
+    #[error("no scenario is called {name:?}: there are `demo`, `drift` and `none`; anything else is a file")]
     UnknownName { name: String },
+    #[error("drift_days is {value}: must be above 0")]
+    NoDrift { value: f64 },
     #[error("outages[{index}].{field} is {value}: {rule}")]
     Invalid { index: usize, field: &'static str, value: String, rule: String },
 }
 
 impl Scenario {
     pub fn none() -> Self {
-        Self { name: "none".into(), outages: Vec::new() }
+        Self { name: "none".into(), ..Self::default() }
     }
 
     /// Four hours with three outages, for PSPs in order of their traffic: the first fails for 25 minutes, then the second on
@@ -79,7 +84,12 @@ impl Scenario {
             let psp = psps.get(rank)?.clone();
             Some(Outage { psp, from_ms: minutes.start * MINUTE_MS, to_ms: minutes.end * MINUTE_MS, segment, fault })
         };
-        Self { name: "demo".into(), outages: script.into_iter().filter_map(outage).collect() }
+        Self { name: "demo".into(), drift_days: None, outages: script.into_iter().filter_map(outage).collect() }
+    }
+
+    /// The outages of `demo`, while banks change their minds within a day.
+    pub fn drift(psps: &[PspId]) -> Self {
+        Self { name: "drift".into(), drift_days: Some(1.0), ..Self::demo(psps) }
     }
 
     /// The same script in this share of its time.
@@ -95,6 +105,7 @@ impl Scenario {
     pub fn named(name: &str, psps: &[PspId]) -> Result<Self, ScenarioError> {
         match name {
             "demo" => Ok(Self::demo(psps)),
+            "drift" => Ok(Self::drift(psps)),
             "none" => Ok(Self::none()),
             _ => Err(ScenarioError::UnknownName { name: name.into() }),
         }
@@ -106,6 +117,9 @@ impl Scenario {
 
     /// Finds what parsing cannot: unknown PSPs, empty spans, numbers out of range.
     pub fn check(&self, psps: &[PspId]) -> Result<(), ScenarioError> {
+        if let Some(value) = self.drift_days.filter(|days| !(*days > 0.0 && days.is_finite())) {
+            return Err(ScenarioError::NoDrift { value });
+        }
         for (index, outage) in self.outages.iter().enumerate() {
             outage.check(psps).map_err(|(field, value, rule)| ScenarioError::Invalid { index, field, value, rule })?;
         }
@@ -208,6 +222,7 @@ mod tests {
     fn a_file_tells_every_kind() {
         let text = r#"
             name = "all"
+            drift_days = 2.5
             [[outages]]
             psp = "one"
             from_ms = 1000
@@ -242,7 +257,7 @@ mod tests {
         "#;
         let scenario = Scenario::from_toml(text).unwrap();
         scenario.check(&psps()).unwrap();
-        assert_eq!(scenario.outages.len(), 6);
+        assert_eq!((scenario.drift_days, scenario.outages.len()), (Some(2.5), 6));
         assert_eq!(scenario.outages[4].fault, Fault::ErrorBurst { rate: 0.4, code: "96".into() });
         assert_eq!(scenario.outages[1].segment.as_ref().map(ToString::to_string).as_deref(), Some("SUB_METHOD:msi"));
         let again = Scenario::from_toml(&toml::to_string(&scenario).unwrap()).unwrap();
@@ -261,19 +276,23 @@ mod tests {
             (outage("one", 0, 1, Fault::Decay { floor: f64::NAN }), "outages[0].fault.floor is NaN: must be 0 to 1"),
         ];
         for (outage, expected) in cases {
-            let scenario = Scenario { name: String::new(), outages: vec![outage] };
+            let scenario = Scenario { outages: vec![outage], ..Scenario::default() };
             assert_eq!(scenario.check(&psps()).unwrap_err().to_string(), expected);
         }
         for text in ["outage = 3", "[[outages]]\npsp = 'one'", "[[outages]]\npsp='one'\nfrom_ms=0\nto_ms=1\nfault={kind='slow'}"]
         {
             assert!(Scenario::from_toml(text).is_err(), "{text}");
         }
-        assert!(Scenario::named("demon", &psps()).unwrap_err().to_string().contains("`demo` and `none`"));
+        assert!(Scenario::named("demon", &psps()).unwrap_err().to_string().contains("`demo`, `drift` and `none`"));
+        for days in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let scenario = Scenario { drift_days: Some(days), ..Scenario::default() };
+            assert_eq!(scenario.check(&psps()).unwrap_err().to_string(), format!("drift_days is {days}: must be above 0"));
+        }
     }
 
     #[test]
     fn built_in_scenarios_can_be_played() {
-        for name in ["demo", "none"] {
+        for name in ["demo", "drift", "none"] {
             Scenario::named(name, &psps()).unwrap().check(&psps()).unwrap();
         }
         let single = Scenario::demo(&psps()[..1]);

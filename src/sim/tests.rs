@@ -318,9 +318,34 @@ fn nobody_beats_the_oracle_and_the_best_psp_differs() {
     assert!(best.len() == 4 && best.values().all(|count| *count * 20 > total), "each is best for at least 5 %: {best:?}");
 }
 
+/// Banks that change their minds stay as choosy as they are, change little in an hour, and like others best after the time that is stated.
+#[test]
+fn banks_change_their_minds_where_that_is_scripted() {
+    let scenario = Scenario { drift_days: Some(1.0), ..Scenario::none() };
+    let (events, calm) = play_open(open(21, 2, 500.0));
+    let (_, drifting) = play_open(WorldSettings { scenario, ..open(21, 2, 500.0) });
+    let payments: Vec<&Payment> = requests(&events).iter().map(|request| &request.payment).collect();
+    let best = |world: &World, payment: &Payment, at| world.reality().oracle(payment, at).cloned();
+    let changed = |world: &World, at| {
+        let changed = payments.iter().filter(|payment| best(world, payment, at) != best(&calm, payment, START)).count();
+        changed as f64 / payments.len() as f64
+    };
+    let chance = |world: &World, at| {
+        let odds = payments.iter().filter_map(|payment| world.reality().odds(payment, &best(world, payment, at)?, at));
+        odds.map(|odds| odds.approve).sum::<f64>() / payments.len() as f64
+    };
+    assert_eq!((changed(&drifting, START), changed(&calm, START + 24 * HOUR_MS)), (0.0, 0.0));
+    let (hour, day) = (changed(&drifting, START + HOUR_MS), changed(&drifting, START + 24 * HOUR_MS));
+    assert!(hour < 0.1 && day > 0.25, "{hour} after an hour, {day} after a day");
+    for hours in [12, 24, 36] {
+        let (now, before) = (chance(&drifting, START + hours * HOUR_MS), chance(&calm, START));
+        assert!((now - before).abs() < 0.04, "the oracle approves {now} after {hours} hours, {before} at the start");
+    }
+}
+
 fn outage(fault: Fault, segment: Option<Segment>) -> WorldSettings {
     let outage = Outage { psp: "worldpay".into(), from_ms: HOUR_MS, to_ms: 2 * HOUR_MS, segment, fault };
-    WorldSettings { scenario: Scenario { name: "test".into(), outages: vec![outage] }, ..open(12, 3, 3_000.0) }
+    WorldSettings { scenario: Scenario { outages: vec![outage], ..Scenario::none() }, ..open(12, 3, 3_000.0) }
 }
 
 /// Attempts at the PSP that the test outages hit, during the outage (`true`) or not.

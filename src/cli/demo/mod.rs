@@ -41,7 +41,7 @@ pub(super) struct Options {
     /// Payments per hour, in the mean over a week [default: 3000]
     #[arg(long, value_name = "PER_HOUR")]
     rate: Option<f64>,
-    /// What goes wrong: demo, none, or a TOML file with outages
+    /// What goes wrong: demo, drift (as demo, and banks change their minds within a day), none, or a TOML file
     #[arg(long, default_value = "demo", value_name = "NAME|FILE")]
     scenario: String,
     /// Go on where the last demo in this state directory stopped
@@ -53,7 +53,9 @@ pub(super) struct Options {
 const START_AT: EpochMs = 1_767_636_000_000;
 const SEED: u64 = 1;
 const PAYMENTS_PER_HOUR: f64 = 3_000.0;
-/// The built-in script takes this long; shorter demos play it faster.
+/// Scenarios with the built-in script of outages.
+const BUILT_IN: [&str; 2] = ["demo", "drift"];
+/// That script takes this long; shorter demos play it faster.
 const SCRIPT_HOURS: f64 = 4.0;
 const HOUR_MS: f64 = 3_600_000.0;
 /// What happens within this much event time reaches the engine together: a payment service waits no longer for its answer.
@@ -88,8 +90,11 @@ pub(super) fn run(globals: &Globals, options: &Options) -> Result<Verdict> {
         settings.start_at = last + 1;
     }
     settings.payments_per_hour = card.payments_per_hour;
-    settings.scenario =
-        if options.scenario == "demo" { scenario.paced((options.hours / SCRIPT_HOURS).min(1.0)) } else { scenario };
+    settings.scenario = if BUILT_IN.contains(&options.scenario.as_str()) {
+        scenario.paced((options.hours / SCRIPT_HOURS).min(1.0))
+    } else {
+        scenario
+    };
     let end_at = settings.start_at + (options.hours * HOUR_MS) as i64;
     settings.arrivals_until = Some(end_at);
     let model = home::crown(&context, &*log, settings.start_at)?;

@@ -191,6 +191,7 @@ mod tests {
             |psp: &str, from_ms, fault| Outage { psp: psp.into(), from_ms, to_ms: from_ms + 60_000, segment: None, fault };
         let scenario = Scenario {
             name: "two".into(),
+            drift_days: None,
             outages: vec![outage("a", 60_000, Fault::Total), outage("b", 0, Fault::Silent), outage("a", 9_000_000, Fault::Total)],
         };
         let failover = |psp: &str, payments_to_detect, ms_to_avoid| Failover {

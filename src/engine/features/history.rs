@@ -173,6 +173,13 @@ impl History {
         }
     }
 
+    /// The attempts on a payment are these, whatever is remembered of it.
+    pub fn suppose_tried(&mut self, payment_id: &str, attempts: impl IntoIterator<Item = Try>) {
+        let mut chain = Chain::default();
+        attempts.into_iter().for_each(|attempt| chain.push(attempt));
+        self.chains.values.insert(hash_of(payment_id), chain);
+    }
+
     /// What came of an attempt. One that is not remembered, or has a result already, changes nothing.
     pub fn result(&mut self, result: &AttemptResult<'_>) {
         self.advance(result.at);

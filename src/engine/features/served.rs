@@ -6,7 +6,7 @@ use super::customer::CustomerHistory;
 use super::history::HistoryView;
 use super::key::{Key, hash_of, hash_or_absent};
 use super::state::{Came, Chain, Standing, Try};
-use crate::domain::payment::{Payment, PreviousAttempt};
+use crate::domain::payment::Payment;
 use crate::domain::psp::{PspState, Windows};
 use crate::domain::{EpochMs, PspId};
 use std::sync::Arc;
@@ -53,19 +53,15 @@ impl<'a> Served<'a> {
         self.known = Some(known);
     }
 
-    /// The next attempt on the payment; `came`: None while its result is not known. `category`: of its error code.
-    pub fn tried(&mut self, attempt: &PreviousAttempt, came: Option<Came>, category: Option<&str>) {
-        let codes = [attempt.error_code.as_deref(), category].map(hash_or_absent);
-        self.push(hash_of(&attempt.attempt_id), &attempt.psp_id, attempt.attempted_at, (came, codes));
+    /// The next attempt on the payment.
+    pub fn tried(&mut self, attempt: Try) {
+        self.chain.push(attempt);
     }
 
     /// As if the payment had just been declined at `psp`.
     pub fn suppose_declined(&mut self, psp: &PspId, at: EpochMs) {
-        self.push(u64::from(self.chain.attempts), psp, at, (Some(Came::SoftDecline), [0, 0]));
-    }
-
-    fn push(&mut self, attempt: u64, psp: &PspId, at: EpochMs, (came, [code, category]): (Option<Came>, [u64; 2])) {
-        self.chain.push(Try { attempt, psp: hash_of(psp.as_str()), at, came, code, category });
+        let (attempt, psp) = (u64::from(self.chain.attempts), hash_of(psp.as_str()));
+        self.tried(Try { attempt, psp, at, came: Some(Came::SoftDecline), code: 0, category: 0 });
     }
 
     /// A PSP as it was published last, all segments together.

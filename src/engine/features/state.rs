@@ -1,9 +1,10 @@
 //! The values that are kept by key: small, of bounded size, each storable by itself.
 
-use super::key::{Key, Property, Traits, hash_of};
+use super::key::{Key, Property, Traits, hash_of, hash_or_absent};
 use crate::domain::learning::{StatsProfile, ToldResult};
+use crate::domain::payment::{PreviousAttempt, Status};
 use crate::domain::{EpochMs, PspId};
-use crate::engine::codes::Verdict;
+use crate::engine::codes::{CodeTable, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -334,6 +335,23 @@ pub struct Try {
     /// Hashes of the error code and its category; 0: none.
     pub code: u64,
     pub category: u64,
+}
+
+impl Try {
+    /// An attempt as whoever asks tells of it.
+    pub fn told(attempt: &PreviousAttempt, codes: &CodeTable) -> Self {
+        let (psp, code) = (&attempt.psp_id, attempt.error_code.as_deref());
+        let verdict = || codes.judge(psp, attempt.status, code, attempt.hard_soft);
+        let category = code.and_then(|code| codes.find(psp, code)).map(|code| code.category.as_str());
+        Self {
+            attempt: hash_of(&attempt.attempt_id),
+            psp: hash_of(psp.as_str()),
+            at: attempt.attempted_at,
+            came: (attempt.status != Status::Unknown).then(|| verdict().into()),
+            code: hash_or_absent(code),
+            category: hash_or_absent(category),
+        }
+    }
 }
 
 /// The attempts on one payment, in order of time.

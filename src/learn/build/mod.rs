@@ -218,7 +218,7 @@ impl TableBuilder {
             self.decided.remove(*row);
             self.delays_ms.remove(*row);
         }
-        leave_out(&mut self.table, &immature);
+        self.table.retain(|row, _| immature.binary_search(&row).is_err());
         estimate_propensities(&mut self.table, &self.decided);
         Built {
             attempts: self.attempts,
@@ -284,26 +284,6 @@ fn alternatives<'a>(
 fn fee(psp: Option<&Psp>, currency: &str) -> [i64; 2] {
     let fee = psp.and_then(|psp| psp.fees.iter().find(|fee| fee.currency == currency));
     fee.map_or([0, 0], |fee| [fee.success_minor, fee.failure_minor])
-}
-
-/// `rows` are in order.
-fn leave_out(table: &mut Table, rows: &[usize]) {
-    if rows.is_empty() {
-        return;
-    }
-    let is_out = |row: usize| rows.binary_search(&row).is_ok();
-    let width = table.columns.len().max(1);
-    let kept = table.values.chunks(width).enumerate().filter(|(row, _)| !is_out(*row));
-    table.values = kept.flat_map(|(_, values)| values.iter().copied()).collect();
-    table.alternatives.retain(|alternative| !is_out(alternative.row as usize));
-    for alternative in &mut table.alternatives {
-        alternative.row -= rows.partition_point(|row| *row < alternative.row as usize) as u32;
-    }
-    let mut row = 0;
-    table.rows.retain(|_| {
-        row += 1;
-        !is_out(row - 1)
-    });
 }
 
 /// See [`PROPENSITY`].

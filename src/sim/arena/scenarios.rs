@@ -198,6 +198,6 @@ impl Script {
                 Kind::Decay(floor) => Fault::Decay { floor },
             },
         });
-        Scenario { name: self.name.to_owned(), outages: outages.collect() }
+        Scenario { name: self.name.to_owned(), drift_days: None, outages: outages.collect() }
     }
 }
