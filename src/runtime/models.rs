@@ -37,10 +37,23 @@ pub struct Serving {
 
 impl Serving {
     /// The model of a payment: all its decisions have the same, as long as the stages stay.
-    pub fn of_payment(&self, salt: &str, payment_id: &str) -> Option<&Arc<Loaded>> {
-        let canary = self.canary.as_ref().filter(|(_, share)| unit_interval(&format!("{salt}/canary"), payment_id) < *share);
-        canary.map(|(loaded, _)| loaded).or(self.champion.as_ref())
+    pub fn of_payment(&self, salt: &str, payment_id: &str) -> Asking<'_> {
+        let champion = self.champion.as_ref();
+        let Some((canary, share)) = &self.canary else { return Asking { model: champion, others: None } };
+        if unit_interval(&format!("{salt}/canary"), payment_id) < *share {
+            Asking { model: Some(canary), others: Some((champion, *share)) }
+        } else {
+            Asking { model: champion, others: Some((Some(canary), 1.0 - share)) }
+        }
     }
+}
+
+/// Who is asked about a payment.
+#[derive(Clone, Copy)]
+pub struct Asking<'a> {
+    pub model: Option<&'a Arc<Loaded>>,
+    /// Where payments are shared between two: whom the others have, and the share of those that have the same as this one.
+    pub others: Option<(Option<&'a Arc<Loaded>>, f64)>,
 }
 
 pub struct ModelTable {

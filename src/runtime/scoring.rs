@@ -14,6 +14,7 @@ use crate::telemetry;
 use metrics::{counter, histogram};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A request with all that features are made of.
@@ -107,17 +108,20 @@ pub(super) fn decided(
     let asked = Asked::gather(shared, input, customer);
     let gather = begun.elapsed();
     let deadline_ms = u64::try_from(shared.settings.policy.score_deadline_ms).unwrap_or(0);
-    let loaded = serving.of_payment(&shared.settings.policy.salt, &request.payment.payment_id);
-    let by_model = loaded.map(|loaded| ByModel {
-        asked: &asked,
-        loaded,
-        begun: Instant::now(),
-        deadline: Duration::from_millis(deadline_ms),
-        spent: Cell::default(),
-    });
-    let chances = by_model.as_ref().map(|by_model| by_model as &dyn Chances);
-    let mut decided = decide(&shared.router, &DecideInput { chances, ..*input });
-    let score = by_model.map_or(Duration::ZERO, |by_model| by_model.spent.get());
+    let ask = |loaded: Option<&Arc<Loaded>>| {
+        let deadline = Duration::from_millis(deadline_ms);
+        let begun = Instant::now();
+        let by_model = loaded.map(|loaded| ByModel { asked: &asked, loaded, begun, deadline, spent: Cell::default() });
+        let chances = by_model.as_ref().map(|by_model| by_model as &dyn Chances);
+        let decided = decide(&shared.router, &DecideInput { chances, ..*input });
+        (decided, by_model.map_or(Duration::ZERO, |by_model| by_model.spent.get()))
+    };
+    let asking = serving.of_payment(&shared.settings.policy.salt, &request.payment.payment_id);
+    let (mut decided, score) = ask(asking.model);
+    // After an attempt the model that chose it is the likelier one: then the odds are those of the payment's own model.
+    if let Some((other, share)) = asking.others.filter(|_| input.history().is_empty()) {
+        decided.mix(&ask(other).0, share);
+    }
     let decide = begun.elapsed().saturating_sub(gather + score);
     let latency = &mut decided.decision.latency_us;
     (latency.gather, latency.score, latency.decide) = (micros(gather), micros(score), micros(decide));

@@ -1,6 +1,7 @@
 //! Models in decisions: learned from what decisions logged, taken into use by a record, refused, looking on, rolled back.
 
 use crate::world::World;
+use smartrouter::domain::PspId;
 use smartrouter::domain::control::{ControlModel, Order, Stages, Wish};
 use smartrouter::domain::decision::{DecidedBy, RoutingDecision, StepLatency};
 use smartrouter::domain::learning::{Feedback, Prediction};
@@ -44,7 +45,7 @@ fn order(world: &World, wish: Wish) {
     }
 }
 
-/// A world whose traffic was logged, with two versions of a model that learned from it.
+/// A world whose traffic was logged, with two versions of a model that learned from it, each that another PSP approves more.
 fn taught() -> World {
     let mut world = World::new();
     let mut engine = world.engine();
@@ -53,9 +54,12 @@ fn taught() -> World {
         engine.drain().unwrap();
     }
     engine.close().unwrap();
-    let table = logged(&mut world);
+    let mut table = logged(&mut world);
     assert!(table.rows.len() > 800, "{} rows", table.rows.len());
-    for version in [1, 2] {
+    for (version, best) in [(1, "mit"), (2, "elavon")] {
+        for (index, row) in table.rows.iter_mut().enumerate() {
+            row.approved = row.psp_id.as_str() == best || index % 2 == 0;
+        }
         models::write(&world.models_dir(), PROCESSOR_SELECTOR, version, &train(&table, u64::from(version))).unwrap();
     }
     world
@@ -161,7 +165,21 @@ fn a_canary_decides_its_share_of_the_payments() {
     let mut world = taught();
     order(&world, Wish::Champion { version: "1".into() });
     order(&world, Wish::Canary { version: "2".into(), share: 0.3 });
-    let (decisions, _) = decide(&mut world, 200);
+    let (decisions, predictions) = decide(&mut world, 200);
     let (champion, canary) = (by_model(&decisions, "1"), by_model(&decisions, "2"));
     assert!((30..=90).contains(&canary) && champion > 90, "{champion} {canary}");
+    // Where both would have chosen alike it is certain, else as likely as the model.
+    let mut seen = [0; 3];
+    for decision in decisions.iter().filter(|it| it.decided_by == DecidedBy::Model) {
+        let prediction = predictions.iter().find(|it| it.decision_id == decision.decision_id).unwrap();
+        let odds = |psp: &PspId| prediction.candidates.iter().find(|it| it.psp_id == *psp).map(|it| it.propensity);
+        let own = odds(&prediction.chosen).unwrap();
+        let share = if decision.versions.model == "processor_selector@2" { 0.3 } else { 0.7 };
+        let place = [1.0, 0.3, 0.7].iter().position(|odds| (own - odds).abs() < 1e-12);
+        assert!(own == 1.0 || (own - share).abs() < 1e-12, "{own} by {}", decision.versions.model);
+        seen[place.unwrap()] += 1;
+        assert_eq!(decision.ranked[0].propensity, own);
+        assert!((prediction.candidates.iter().map(|it| it.propensity).sum::<f64>() - 1.0).abs() < 1e-12);
+    }
+    assert!(seen.iter().all(|seen| *seen > 0), "{seen:?}");
 }

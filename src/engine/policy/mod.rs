@@ -133,7 +133,8 @@ pub struct DecideInput<'a> {
 }
 
 impl DecideInput<'_> {
-    fn history(&self) -> &[PreviousAttempt] {
+    /// Earlier attempts on the payment.
+    pub fn history(&self) -> &[PreviousAttempt] {
         self.request.previous_attempts.as_deref().unwrap_or(self.previous)
     }
 }
@@ -143,6 +144,22 @@ impl DecideInput<'_> {
 pub struct Decided {
     pub decision: RoutingDecision,
     pub prediction: Prediction,
+}
+
+impl Decided {
+    /// The payment was drawn for this policy with the probability `share`, else `other` would have been decided: odds of who goes first become
+    /// those of both together. Odds of later ranks stay those of this policy.
+    pub fn mix(&mut self, other: &Self, share: f64) {
+        for candidate in &mut self.prediction.candidates {
+            let others = other.prediction.candidates.iter().find(|it| it.psp_id == candidate.psp_id);
+            candidate.propensity = share * candidate.propensity + (1.0 - share) * others.map_or(0.0, |it| it.propensity);
+        }
+        let first = self.decision.ranked.first_mut();
+        let chosen = self.prediction.candidates.iter().find(|it| it.psp_id == self.prediction.chosen);
+        if let Some((first, chosen)) = first.zip(chosen) {
+            first.propensity = chosen.propensity;
+        }
+    }
 }
 
 pub fn decide(router: &Router, input: &DecideInput<'_>) -> Decided {

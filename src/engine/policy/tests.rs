@@ -2,7 +2,7 @@
 
 use super::fixtures::{Case, NOW, psps, request, segment_of, settings, split, state, texts, usual};
 use super::rules::matches;
-use super::{DecideInput, Router, decide};
+use super::{DecideInput, Decided, Router, decide};
 use crate::domain::PspId;
 use crate::domain::decision::{RoutingDecision, SkipReason};
 use crate::domain::payment::{CardType, Initiator, InstallmentKind, Installments, Payment, Status};
@@ -373,6 +373,30 @@ fn samples_have_a_budget_where_traffic_is_heavy() {
     let odds = |per_minute_max| odds_of_beta(&case().settings(|s| s.policy.samples.per_minute_max = per_minute_max));
     assert!((odds(15.0) - 0.1).abs() < 1e-12, "{}", odds(15.0));
     assert!((odds(1_000.0) - 0.25).abs() < 1e-12, "{}", odds(1_000.0));
+}
+
+#[test]
+fn a_payment_that_was_drawn_for_its_policy_states_the_odds_of_both() {
+    let odds = |decided: &Decided| -> Vec<(String, f64)> {
+        let mut odds: Vec<_> = decided.prediction.candidates.iter().map(|it| (it.psp_id.to_string(), it.propensity)).collect();
+        odds.sort_by(|a, b| a.0.cmp(&b.0));
+        odds
+    };
+    let named =
+        |odds: [f64; 3]| -> Vec<(String, f64)> { ["alpha", "beta", "gamma"].map(str::to_owned).into_iter().zip(odds).collect() };
+    let own = usual().decide();
+    let other = usual().ailing("beta", "ALL", Down, 10).decide();
+    assert_eq!((odds(&own), other.decision.ranked[0].psp_id.as_str()), (named([0.0, 1.0, 0.0]), "gamma"));
+    let mut mixed = own.clone();
+    mixed.mix(&other, 0.75);
+    assert_eq!(odds(&mixed), named([0.0, 0.75, 0.25]));
+    assert_eq!(
+        (mixed.decision.ranked[0].propensity, mixed.decision.ranked[1].propensity),
+        (0.75, own.decision.ranked[1].propensity)
+    );
+    let mut alike = own.clone();
+    alike.mix(&own, 0.3);
+    assert_eq!(odds(&alike), odds(&own));
 }
 
 #[test]
