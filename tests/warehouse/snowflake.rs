@@ -183,3 +183,51 @@ fn the_vendors_own_client_writes_to_the_double() {
     let offsets: Vec<i64> = double.rows(DATABASE, "ML_MODEL_STAGES").iter().map(|row| row["OFFSET"].as_i64().unwrap()).collect();
     assert_eq!(offsets, (0..3_000).collect::<Vec<_>>(), "each once, in order");
 }
+
+#[test]
+fn what_is_missing_is_shown_made_and_then_nothing_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let double = Double::start(6);
+    let program = Program { env: env(&double), ..Program::new(dir.path()) };
+    let shown = program.ok(&["warehouse", "apply"]);
+    for part in [
+        "CREATE TABLE IF NOT EXISTS ATHIA_FEEDBACK",
+        "ERROR_LOGGING = TRUE",
+        "GRANT INSERT ON TABLE ATHIA_FEEDBACK TO ROLE ATHIA_WRITER",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(double.with(|it| it.sql.tables.is_empty()), "only shown");
+    let apply = || {
+        let told = program.ok(&["--output", "json", "warehouse", "apply", "--execute", "--as-role", "SYSADMIN"]);
+        serde_json::from_str::<Value>(told.lines().last().unwrap()).unwrap().as_array().unwrap().len()
+    };
+    assert_eq!((apply() > 20, apply()), (true, 0));
+    program.ok(&["warehouse", "check"]);
+    // A table of an older version: the column comes back, and nothing else is touched.
+    double.with(|it| it.sql.tables.get_mut("ATHIA_FEEDBACK").unwrap().retain(|(name, _)| name != "REWARD"));
+    assert_eq!(program.run(&["warehouse", "check"], &[]).status.code(), Some(3));
+    assert_eq!((apply() > 0, apply()), (true, 0));
+    double.with(|it| it.sql.refuses = Some(("SELECT", 422, "003001", "SQL access control error: Insufficient privileges")));
+    let done = program.run(&["warehouse", "apply"], &[]);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.code() == Some(1) && said.contains("003001") && said.contains("lacks a right"), "{said}");
+}
+
+#[test]
+fn a_snowflake_in_a_process_takes_the_statements() {
+    let Some(python) = python() else { return };
+    if !Command::new(&python).args(["-c", "import fakesnow"]).output().unwrap().status.success() {
+        eprintln!("skipped: {python} has no fakesnow (pip install fakesnow)");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let ddl = Program::new(dir.path()).ok(&["warehouse", "ddl", "--dialect", "snowflake"]);
+    let file = dir.path().join("statements.sql");
+    let merge = Catalogue::shipped().unwrap().table("ML_MODEL_CARDS").unwrap().merge();
+    std::fs::write(&file, format!("{ddl}\n--\n{merge}")).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/warehouse/fake.py");
+    let done = Command::new(&python).arg(script).arg(file).output().unwrap();
+    let told = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && told.contains("all statements are taken"), "{told}");
+}

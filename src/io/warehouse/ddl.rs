@@ -132,7 +132,7 @@ impl Table {
     }
 
     /// A row by its binds, in the order of the columns: in place of the one with the same key, or a new one.
-    pub(super) fn merge(&self) -> String {
+    pub fn merge(&self) -> String {
         let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
         let join = |each: &dyn Fn(&str) -> String, with: &str| names.iter().map(|name| each(name)).collect::<Vec<_>>().join(with);
         let same: Vec<String> = self.key.iter().map(|name| format!("t.{name} = s.{name}")).collect();

@@ -3,7 +3,7 @@
 use super::State;
 use super::http::{Reply, Request};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
 pub(crate) struct Sql {
@@ -11,6 +11,9 @@ pub(crate) struct Sql {
     pub(crate) ran: Vec<(String, Vec<Option<String>>)>,
     /// Columns of each table: name and type, both in capitals.
     pub(crate) tables: BTreeMap<String, Vec<(String, String)>>,
+    /// Comments of views, and rights on objects, names in capitals.
+    pub(crate) views: BTreeMap<String, String>,
+    pub(crate) rights: BTreeSet<(String, String)>,
     /// Rows of small tables, by table and its first two values.
     pub(crate) merged: BTreeMap<(String, Vec<Option<String>>), Vec<Option<String>>>,
     /// (how it begins, status, code, message) of statements that are refused.
@@ -93,6 +96,22 @@ impl Sql {
                 let (_, rest) = statement.split_once("EXISTS ").unwrap();
                 self.tables.entry(table.to_uppercase()).or_default().push(column(rest));
                 Vec::new()
+            }
+            ["CREATE", "OR", "REPLACE", "VIEW", view, "COMMENT", "=", ..] => {
+                let (comment, _) = statement.split_once("COMMENT = '").unwrap().1.split_once("' AS\n").unwrap();
+                self.views.insert((*view).to_owned(), comment.replace("''", "'"));
+                self.rights.retain(|(object, _)| object != view);
+                Vec::new()
+            }
+            ["GRANT", right, "ON", _, object, "TO", "ROLE", _] => {
+                self.rights.insert((object.to_uppercase(), (*right).to_owned()));
+                Vec::new()
+            }
+            _ if statement.contains("INFORMATION_SCHEMA.VIEWS") => {
+                self.views.iter().map(|(view, comment)| vec![Some(view.clone()), Some(comment.clone())]).collect()
+            }
+            _ if statement.contains("INFORMATION_SCHEMA.OBJECT_PRIVILEGES") => {
+                self.rights.iter().map(|(object, right)| vec![Some(object.clone()), Some(right.clone())]).collect()
             }
             _ if statement.contains("INFORMATION_SCHEMA.COLUMNS") => {
                 let told = |(table, columns): (&String, &Vec<(String, String)>)| {

@@ -105,7 +105,8 @@ pub enum SnowflakeError {
     )]
     OtherLog { channel: Channel, name: String, found: String, wanted: String },
     #[error(
-        "{channel}: the channel {name} has the token {found:?}, which is none of ours: another program writes it; name another schema with warehouse.snowflake.schema"
+        "{channel}: the channel {name} has the token {found:?}, which is none of ours: another program writes it; name another schema \
+         with warehouse.snowflake.schema"
     )]
     Foreign { channel: Channel, name: String, found: String },
 }
@@ -423,7 +424,9 @@ impl Warehouse for SnowflakeWarehouse {
         let done = sent.and_then(|()| Ok(self.await_commits(channels)?));
         if done.is_err() {
             // What of it is there is known only when they are opened again.
-            channels.iter().for_each(|channel| self.close(channel));
+            for channel in channels {
+                self.close(channel);
+            }
         }
         done?;
         failpoint::pass("snowflake-committed");

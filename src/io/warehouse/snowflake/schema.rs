@@ -36,7 +36,8 @@ pub struct Plan {
 
 const COLUMNS: &str = "SELECT table_name, column_name, data_type FROM INFORMATION_SCHEMA.COLUMNS WHERE table_schema = ?";
 const VIEWS: &str = "SELECT table_name, comment FROM INFORMATION_SCHEMA.VIEWS WHERE table_schema = ?";
-const RIGHTS: &str = "SELECT object_name, privilege_type FROM INFORMATION_SCHEMA.OBJECT_PRIVILEGES WHERE grantee = ? AND (object_schema = ? OR object_type IN ('DATABASE', 'SCHEMA'))";
+const RIGHTS: &str = "SELECT object_name, privilege_type FROM INFORMATION_SCHEMA.OBJECT_PRIVILEGES \
+                      WHERE grantee = ? AND (object_schema = ? OR object_type IN ('DATABASE', 'SCHEMA'))";
 
 /// Looks at the schema; `role`: whose rights.
 pub fn find(sql: &mut Sql, schema: &str, role: Option<&str>) -> Result<Found, SnowflakeError> {
@@ -113,8 +114,8 @@ fn grants(catalogue: &Catalogue, views: &[View], (database, schema): (&str, &str
 
 /// Says which text the view was made from, so that another text is seen.
 fn comment(view: &View) -> String {
-    let hash: String = sha256(view.select.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    format!("{} [{hash}]", view.comment)
+    let head = sha256(view.select.as_bytes()).iter().take(6).fold(0_u64, |head, byte| head << 8 | u64::from(*byte));
+    format!("{} [{head:012x}]", view.comment)
 }
 
 impl Plan {
@@ -147,7 +148,7 @@ fn add_column(table: &Table, column: &Column) -> String {
     format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {kind} COMMENT '{comment}'", table.name, column.name)
 }
 
-/// As the vendor's INFORMATION_SCHEMA calls it.
+/// As the vendor's catalogue calls it.
 fn type_name(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Text | ColumnType::Json => "TEXT",
