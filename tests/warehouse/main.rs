@@ -1,6 +1,12 @@
 //! Both warehouses from outside: the sync killed at every step, and what analysts find in the local one.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "test code: a panic is the failure report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "test code: a panic is the failure report"
+)]
 
 mod analysts;
 #[path = "../interop/cases.rs"]

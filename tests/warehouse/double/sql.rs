@@ -5,17 +5,20 @@ use super::http::{Reply, Request};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Of a row, or bound to a statement.
+type Values = Vec<Option<String>>;
+
 #[derive(Default)]
 pub(crate) struct Sql {
     /// Statements that ran, with their binds.
-    pub(crate) ran: Vec<(String, Vec<Option<String>>)>,
+    pub(crate) ran: Vec<(String, Values)>,
     /// Columns of each table: name and type, both in capitals.
     pub(crate) tables: BTreeMap<String, Vec<(String, String)>>,
     /// Comments of views, and rights on objects, names in capitals.
     pub(crate) views: BTreeMap<String, String>,
     pub(crate) rights: BTreeSet<(String, String)>,
     /// Rows of small tables, by table and its first two values.
-    pub(crate) merged: BTreeMap<(String, Vec<Option<String>>), Vec<Option<String>>>,
+    pub(crate) merged: BTreeMap<(String, Values), Values>,
     /// (how it begins, status, code, message) of statements that are refused.
     pub(crate) refuses: Option<(&'static str, u16, &'static str, &'static str)>,
     /// Statements that are answered only when asked for.
