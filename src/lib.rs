@@ -57,8 +57,9 @@
 //! - Which model decides follows from the newest record of each version on `control.models`, so that a compacted log says the same; an
 //!   order that is cut off after any of its records has had its effect or none.
 //! - An alert is told until it is taken, and its offset is committed only then; what may be a repeat says so.
-//! - The warehouse's token is the highest offset in the names of its files: rows and token are made durable by one rename. What is to become a
-//!   row is read from there on, whatever the group's offsets say; every row names the offset of the row before it.
+//! - The warehouse's token is the highest offset in the names of its files: rows and token are made durable by one rename. In Snowflake it is the
+//!   committed token of the channel that the rows went through, and opening a channel fences its former writer. What is to become a row is
+//!   read from there on, whatever the group's offsets say; every row names the offset of the row before it.
 //! - Money is a whole number of minor units beside its currency. No card number has a field to be in.
 //!
 //! # Where this departs from its first design

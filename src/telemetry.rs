@@ -57,8 +57,10 @@ metrics! {
     Gauge ALERT_WAIT_SECONDS "smartrouter_alert_wait_seconds" "How long the oldest alert of a sink has been waiting; 0 when none is.";
     Counter WAREHOUSE_ROWS "smartrouter_warehouse_rows_total" "Rows that are durable in the warehouse, by table.";
     Counter WAREHOUSE_UNREADABLE "smartrouter_warehouse_unreadable_total" "Records that cannot be read, so that no row tells of them, by topic.";
-    Counter WAREHOUSE_ERRORS "smartrouter_warehouse_errors_total" "Failures of the sync, by kind (full, io, locked, other_log, damaged, row, log, panic): it begins again from the last row.";
+    Counter WAREHOUSE_ERRORS "smartrouter_warehouse_errors_total" "Failures of the sync, by kind (full, io, locked, other_log, damaged, row, setting, away, refused, stale, slow, log, panic): it begins again from the last row.";
     Gauge WAREHOUSE_LAG "smartrouter_warehouse_lag" "Offsets between the last durable row and the end of the topic, by topic and partition.";
+    Gauge WAREHOUSE_REFUSED "smartrouter_warehouse_rows_refused" "Rows that the warehouse passed over since their channel was made, by topic and partition: alert above 0.";
+    Gauge WAREHOUSE_PROCESSING_SECONDS "smartrouter_warehouse_processing_seconds" "From taking a row to committing it in the warehouse, on average, by topic and partition.";
     Histogram WAREHOUSE_FLUSH_SECONDS "smartrouter_warehouse_flush_seconds" "Making the rows of one table and partition durable.";
     Gauge PSP_STATE "smartrouter_psp_state" "State of a PSP over all its traffic: 0 up, 1 degraded, 2 recovering, 3 down.";
     Gauge PSP_APPROVAL_RATE "smartrouter_psp_approval_rate" "Approval rate of a PSP over all its traffic, by psp_id and window.";

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::run::{connect, stop_on_signal};
+use super::warehouse::target;
 use super::{Verdict, WrongUse};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -9,11 +10,10 @@ use serde_json::json;
 use smartrouter::api::AdminServer;
 use smartrouter::config::EventLog as LogKind;
 use smartrouter::io::log::EventLog;
-use smartrouter::io::warehouse::local::{LocalRules, LocalWarehouse};
-use smartrouter::io::warehouse::{Catalogue, Warehouse};
+use smartrouter::io::warehouse::Catalogue;
 use smartrouter::runtime::Stop;
 use smartrouter::runtime::status::{Phase, Status};
-use smartrouter::runtime::sync::{self, Open, Portions, Sync, Synced};
+use smartrouter::runtime::sync::{self, Portions, Sync, Synced};
 use smartrouter::telemetry;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
     stop_on_signal(&stop, status.clone(), Duration::from_millis(config.runtime.shutdown_timeout_ms))?;
     let metrics = telemetry::install_metrics()?;
     let admin = AdminServer::start(&config.admin.addr, status.clone(), metrics)?;
-    tracing::info!(directory = %config.warehouse_dir().display(), admin = %admin.addr(), "the warehouse is written");
+    tracing::info!(place = target::place(config), admin = %admin.addr(), "the warehouse is written");
     status.set_log_unavailable(Some(format!("connecting to {}", config.kafka.bootstrap_servers)));
     let Some(log) = connect(context, &status, &stop)? else { return Ok(Verdict::Done) };
     status.set_log_unavailable(None);
@@ -55,16 +55,7 @@ pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
 pub(super) fn prepare(context: &Context, log: Arc<dyn EventLog>, stop: Stop) -> Result<Sync> {
     let (config, catalogue) = (context.config(), Catalogue::shipped()?);
     let warehouse = &config.warehouse;
-    let rules = LocalRules {
-        retention_days: warehouse.retention_days,
-        files_max: warehouse.files_max,
-        small_bytes: warehouse.small_bytes,
-    };
-    let (directory, tables) = (config.warehouse_dir(), catalogue.clone());
-    let open: Open = Box::new(move |log_id| {
-        let opened = LocalWarehouse::open(&directory, &tables, log_id, rules)?;
-        Ok(Box::new(opened) as Box<dyn Warehouse>)
-    });
+    let open = target::opener(context, catalogue.clone(), &stop);
     let limits = context.limits();
     Ok(Sync {
         log,
@@ -78,7 +69,7 @@ pub(super) fn prepare(context: &Context, log: Arc<dyn EventLog>, stop: Stop) -> 
             age: Duration::from_millis(warehouse.age_ms),
         },
         models_dir: config.runtime.models_dir.clone(),
-        group: sync::group(&limits),
+        group: sync::group(&limits, target::is_shared(config)),
         instance: limits.instance,
         open,
         stop,
@@ -88,7 +79,7 @@ pub(super) fn prepare(context: &Context, log: Arc<dyn EventLog>, stop: Stop) -> 
 
 fn tell(context: &Context, synced: &Synced) -> Result<()> {
     let screen = context.screen();
-    let directory = context.config().warehouse_dir();
+    let config = context.config();
     for (table, rows) in &synced.rows {
         screen.say(format!("{table}: {rows} rows"))?;
     }
@@ -98,5 +89,13 @@ fn tell(context: &Context, synced: &Synced) -> Result<()> {
     if synced.unreadable > 0 {
         screen.say(format!("{} records cannot be read, and have no rows", synced.unreadable))?;
     }
-    screen.object(&json!({ "directory": directory, "rows": synced.rows, "unreadable": synced.unreadable }))
+    if synced.refused > 0 {
+        screen.say(format!(
+            "{} rows were passed over by the warehouse since its channels were made: they are missing in its tables",
+            synced.refused
+        ))?;
+    }
+    let place = if target::is_shared(config) { "place" } else { "directory" };
+    let (rows, unreadable, refused) = (&synced.rows, synced.unreadable, synced.refused);
+    screen.object(&json!({ place: target::place(config), "rows": rows, "unreadable": unreadable, "refused": refused }))
 }

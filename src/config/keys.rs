@@ -61,7 +61,7 @@ pub(super) fn join(prefix: &str, key: &str) -> String {
 /// Whether the value of a key must not be shown.
 pub(super) fn is_secret(path: &str) -> bool {
     let name = path.strip_prefix("kafka.properties.").unwrap_or(path).to_ascii_lowercase();
-    let telling = ["password", "secret", "token", "credential", "routing_key"];
+    let telling = ["password", "passphrase", "secret", "token", "credential", "routing_key"];
     // Who knows the address of a webhook may write to it. A list that is none was meant to be one, addresses and keys included.
     let of_sinks = name.strip_prefix(ALERT_SINKS).is_some_and(|rest| rest.is_empty() || last(rest) == "url");
     of_sinks || name.starts_with("sasl.") || name.starts_with("ssl.key.") || telling.iter().any(|word| name.contains(word))

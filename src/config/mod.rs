@@ -19,7 +19,7 @@ mod tests;
 pub use alerts::{AlertsConfig, SinkConfig, SinkKind};
 pub use print::Format;
 pub use problem::{ConfigError, Problem};
-pub use warehouse::WarehouseConfig;
+pub use warehouse::{SnowflakeConfig, WarehouseConfig, WarehouseKind};
 
 use crate::engine::settings::Settings;
 use crate::learn::Bounds;

@@ -291,6 +291,7 @@ fn secrets_show_nowhere() {
     let text = "[schema_registry]\nurl = 'http://r:8081'\nusername = 'u'\npassword = 'hush-1'\n\
                 [[alerts.sinks]]\nkind = 'webhook'\nurl = 'http://hush-5'\nsecret = 'hush-6'\n\
                 [[alerts.sinks]]\nkind = 'pagerduty'\nrouting_key = 'hush-7'\nsegments = ['BRAND:VISA']\n\
+                [warehouse.snowflake]\nprivate_key_passphrase = 'hush-8'\n\
                 [kafka.properties]\n'sasl.username' = 'hush-2'\n'ssl.key.pem' = 'hush-3'\n'ssl.keystore.password' = 'hush-4'\n'client.id' = 'seen'\n";
     let loaded = load_text(text).unwrap();
     let everything = format!(
@@ -303,7 +304,7 @@ fn secrets_show_nowhere() {
     );
     assert!(!everything.contains("hush"), "{everything}");
     assert!(everything.contains("seen") && everything.contains("BRAND:VISA"));
-    assert!(!format!("{:?}", loaded.config.alerts).contains("hush"));
+    assert!(!format!("{:?}{:?}", loaded.config.alerts, loaded.config.warehouse).contains("hush"));
     let error = load_text("[schema_registry]\npassword = 77123\n").unwrap_err().to_string();
     assert!(error.contains("schema_registry.password") && !error.contains("77123"), "{error}");
     let error = load_text("[schema_registry]\npasword = 'hush'\n").unwrap_err().to_string();

@@ -29,7 +29,7 @@ impl Stop {
     }
 
     /// Waits, but not beyond the order to stop.
-    pub(super) fn pause(&self, duration: Duration) {
+    pub fn pause(&self, duration: Duration) {
         let slice = Duration::from_millis(50);
         let mut left = duration;
         while !left.is_zero() && !self.is_set() {

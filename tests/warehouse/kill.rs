@@ -17,9 +17,9 @@ const STEPS: [&str; 6] = [
     "warehouse-merged",
     "warehouse-exchanged",
 ];
-const SEED: &str = "SMARTROUTER_TORTURE_SEED";
+pub(crate) const SEED: &str = "SMARTROUTER_TORTURE_SEED";
 const ROUNDS: u64 = 24;
-const SIGKILL: i32 = 9;
+pub(crate) const SIGKILL: i32 = 9;
 const SMALL: [(&str, &str); 3] = [
     ("SMARTROUTER__WAREHOUSE__ROWS_MAX", "40"),
     ("SMARTROUTER__WAREHOUSE__FILES_MAX", "4"),
@@ -28,7 +28,7 @@ const SMALL: [(&str, &str); 3] = [
 ];
 
 /// (offset, offset of the row before) of all rows, by table, topic and partition; as anyone reads the files.
-type Rows = BTreeMap<(String, String, i32), Vec<(i64, Option<i64>)>>;
+pub(crate) type Rows = BTreeMap<(String, String, i32), Vec<(i64, Option<i64>)>>;
 
 fn rows(warehouse: &Path) -> Rows {
     let mut rows = Rows::new();
@@ -53,15 +53,40 @@ fn rows(warehouse: &Path) -> Rows {
 }
 
 /// Every row follows the one before it.
-fn check(rows: &Rows, when: &str) {
+pub(crate) fn chained(rows: &Rows, when: &str) {
     for (at, rows) in rows {
         for (index, (offset, before)) in rows.iter().enumerate() {
             let expected = index.checked_sub(1).map(|before| rows[before].0);
             assert_eq!(*before, expected, "{when}: {at:?}: the row at {offset} follows another one");
         }
-        // The log is dense, and its topics were begun at their beginning.
+    }
+}
+
+/// The log is dense, and its topics were begun at their beginning.
+pub(crate) fn dense(rows: &Rows, when: &str) {
+    for (at, rows) in rows {
         assert!(rows.iter().enumerate().all(|(index, (offset, _))| *offset == index as i64), "{when}: {at:?}: a gap or a double");
     }
+}
+
+fn check(rows: &Rows, when: &str) {
+    chained(rows, when);
+    dense(rows, when);
+}
+
+/// From the environment, or of this moment; and numbers that follow from it, each below what is given.
+pub(crate) fn seed() -> (u64, impl FnMut(u64) -> u64) {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() % 1_000_000;
+    let seed: u64 = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(now);
+    println!("{SEED}={seed}");
+    let mut dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let draw = move |below: u64| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        dice % below
+    };
+    (seed, draw)
 }
 
 fn count(rows: &Rows) -> usize {
@@ -70,16 +95,7 @@ fn count(rows: &Rows) -> usize {
 
 #[test]
 fn killed_at_every_step_no_row_is_missing_or_twice() {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() % 1_000_000;
-    let seed: u64 = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(now);
-    println!("{SEED}={seed}");
-    let mut dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut draw = |below: u64| {
-        dice ^= dice << 13;
-        dice ^= dice >> 7;
-        dice ^= dice << 17;
-        dice % below
-    };
+    let (seed, mut draw) = seed();
     let dir = tempfile::tempdir().unwrap();
     let (program, warehouse) = (Program::new(dir.path()), dir.path().join("warehouse"));
     stages(&open(dir.path()));

@@ -1,11 +1,19 @@
-//! The local warehouse from outside: killed at every step, and what analysts find in it.
+//! Both warehouses from outside: the sync killed at every step, and what analysts find in the local one.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "test code: a panic is the failure report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "test code: a panic is the failure report"
+)]
 
 mod analysts;
 #[path = "../interop/cases.rs"]
 mod cases;
+mod double;
 mod kill;
+mod snowflake;
 mod world;
 
 cases::cases! { on_kafka:

@@ -34,6 +34,7 @@ pub(in crate::cli) struct DuckDb<'a> {
 impl<'a> DuckDb<'a> {
     /// The first of the configured programs that is there, over the warehouse of the configuration.
     pub(in crate::cli) fn find(context: &'a Context) -> Result<Self> {
+        super::target::require_local(context, "ask")?;
         let directory = context.config().warehouse_dir();
         let no_warehouse = || {
             let shown = directory.display();

@@ -1,18 +1,21 @@
 //! `warehouse`: what of the tables is there, whether it is right, and how other programs see them.
 
 pub(super) mod duckdb;
+mod snowflake;
 mod tables;
+pub(super) mod target;
 
 use super::Verdict;
 use super::context::Context;
 use super::scan::partitions_of;
 use super::screen::{Column, print, remark};
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use duckdb::{DuckDb, Form};
 use serde::{Deserialize, Serialize};
 use smartrouter::io::log::TopicPartition;
 use smartrouter::io::warehouse::local::{Held, held};
+use smartrouter::io::warehouse::snowflake::Record;
 use smartrouter::io::warehouse::{Catalogue, Dialect, check_query, documentation, views};
 use std::collections::BTreeMap;
 
@@ -20,6 +23,8 @@ use std::collections::BTreeMap;
 pub(super) enum Command {
     /// What is there of each table, and what the next sync makes
     Plan,
+    /// The tables, views and rights that are missing in Snowflake, as SQL; made with --execute
+    Apply(snowflake::Options),
     /// Rows, gaps and doubles of each partition, columns, and how far the topics are ahead
     Check,
     /// Tables and views as SQL
@@ -44,6 +49,8 @@ enum Sql {
 pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
     match command {
         Command::Plan => plan(context),
+        Command::Apply(options) => snowflake::apply(context, options),
+        Command::Check if target::is_shared(context.config()) => snowflake::check(context),
         Command::Check => check(context),
         Command::Ddl(options) => ddl(context, options.dialect),
         Command::Docs => print(&documentation(&Catalogue::shipped()?)?).map(|()| Verdict::Done),
@@ -70,6 +77,9 @@ const PLANNED: &[Column] = &[
 ];
 
 fn plan(context: &Context) -> Result<Verdict> {
+    if target::is_shared(context.config()) {
+        return snowflake::apply(context, &snowflake::Options::default());
+    }
     let (directory, catalogue) = (context.config().warehouse_dir(), Catalogue::shipped()?);
     let of = |held: Held| Planned {
         columns: catalogue.table(&held.table).map_or(0, |table| table.columns.len()),
@@ -100,6 +110,28 @@ struct Checked {
     lag: Option<i64>,
 }
 
+impl Checked {
+    /// From texts, in the order of the query.
+    fn read(record: Record) -> Result<Self> {
+        let texts: Vec<String> = record.into_iter().map(Option::unwrap_or_default).collect();
+        let [table_name, topic, partition, rows_held, first_offset, last_offset, doubles, gaps] = texts.as_slice() else {
+            bail!("the check gives rows of another width: {texts:?}");
+        };
+        let number = |text: &String| text.parse::<i64>().with_context(|| format!("{text:?} is no number"));
+        Ok(Self {
+            table_name: table_name.clone(),
+            topic: topic.clone(),
+            partition: i32::try_from(number(partition)?)?,
+            rows_held: number(rows_held)?,
+            first_offset: number(first_offset)?,
+            last_offset: number(last_offset)?,
+            doubles: number(doubles)?,
+            gaps: number(gaps)?,
+            lag: None,
+        })
+    }
+}
+
 const CHECKED: &[Column] = &[
     Column::new("TABLE", "/table_name"),
     Column::new("TOPIC", "/topic"),
@@ -115,7 +147,19 @@ const CHECKED: &[Column] = &[
 fn check(context: &Context) -> Result<Verdict> {
     let duckdb = DuckDb::find(context)?;
     let query = format!("{}\nORDER BY 1, 2, 3", check_query(duckdb.catalogue()));
-    let mut rows: Vec<Checked> = serde_json::from_slice(&duckdb.ask(&query, Form::Json)?)?;
+    let rows: Vec<Checked> = serde_json::from_slice(&duckdb.ask(&query, Form::Json)?)?;
+    let strange = strange_columns(&duckdb)?;
+    strange.iter().for_each(remark);
+    tell_checked(
+        context,
+        rows,
+        &strange,
+        &format!("{}: move the table's directory away, and the next sync writes it anew", duckdb.root().display()),
+    )
+}
+
+/// Shows it, with how far the topics are ahead; `place`: where the rows are, and what to do when they are not those of the log.
+fn tell_checked(context: &Context, mut rows: Vec<Checked>, strange: &[String], place: &str) -> Result<Verdict> {
     match ends(context) {
         Ok(ends) => {
             for row in &mut rows {
@@ -125,15 +169,10 @@ fn check(context: &Context) -> Result<Verdict> {
         }
         Err(error) => remark(format!("the log cannot be asked how far it is ahead: {error}")),
     }
-    let strange = strange_columns(&duckdb)?;
-    strange.iter().for_each(remark);
     context.screen().rows(CHECKED, &rows, "no rows yet")?;
     let is_right = strange.is_empty() && rows.iter().all(|row| row.doubles == 0 && row.gaps == 0);
     if !is_right {
-        remark(format!(
-            "the rows of {} are not those of the log: move the table's directory away, and the next sync writes it anew",
-            duckdb.root().display()
-        ));
+        remark(format!("the rows or columns are not those of the log in {place}"));
     }
     Ok(if is_right { Verdict::Done } else { Verdict::Found })
 }

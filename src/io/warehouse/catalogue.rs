@@ -58,6 +58,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// How many of them say where a row comes from.
     pub place_columns: usize,
+    /// Columns that tell its rows apart, where no topic fills it.
+    pub key: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +88,8 @@ struct TableFile {
     #[serde(default)]
     record: Option<String>,
     comment: String,
+    #[serde(default)]
+    key: Vec<String>,
     columns: Vec<Column>,
 }
 
@@ -110,7 +114,7 @@ impl Catalogue {
             let place = if record.is_some() { place.columns.clone() } else { Vec::new() };
             let place_columns = place.len();
             let columns = place.into_iter().chain(read.columns).collect();
-            Ok(Table { name: read.name, record, comment: read.comment, columns, place_columns })
+            Ok(Table { name: read.name, record, comment: read.comment, columns, place_columns, key: read.key })
         };
         Ok(Self { tables: FILES.iter().map(table).collect::<Result<_, _>>()? })
     }
@@ -185,6 +189,7 @@ mod tests {
             let usable = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
             assert!(names.iter().all(|name| usable(name)), "{names:?}");
             assert!(table.columns.iter().all(|column| column.comment.ends_with('.')), "{}", table.name);
+            assert!(table.key.is_empty() == table.record.is_some() && table.key.iter().all(|key| names.contains(key.as_str())));
         }
     }
 }

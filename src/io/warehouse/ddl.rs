@@ -124,8 +124,27 @@ impl Table {
             format!("  {name} {}{null}{comment}", column.kind.sql(dialect))
         };
         let columns: Vec<String> = self.columns.iter().map(column).collect();
-        let comment = if dialect == Dialect::Snowflake { format!(" COMMENT = {}", quoted(&self.comment)) } else { String::new() };
+        // Rows that cannot be taken in are kept aside there, instead of vanishing.
+        let logging = if self.record.is_some() { " ERROR_LOGGING = TRUE" } else { "" };
+        let comment =
+            if dialect == Dialect::Snowflake { format!("{logging} COMMENT = {}", quoted(&self.comment)) } else { String::new() };
         format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n){comment}", self.name, columns.join(",\n"))
+    }
+
+    /// A row by its binds, in the order of the columns: in place of the one with the same key, or a new one.
+    pub fn merge(&self) -> String {
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        let join = |each: &dyn Fn(&str) -> String, with: &str| names.iter().map(|name| each(name)).collect::<Vec<_>>().join(with);
+        let same: Vec<String> = self.key.iter().map(|name| format!("t.{name} = s.{name}")).collect();
+        format!(
+            "MERGE INTO {} AS t USING (SELECT {}) AS s ON {} WHEN MATCHED THEN UPDATE SET {} WHEN NOT MATCHED THEN INSERT ({}) VALUES ({})",
+            self.name,
+            join(&|name| format!("? AS {name}"), ", "),
+            same.join(" AND "),
+            join(&|name| format!("{name} = s.{name}"), ", "),
+            names.join(", "),
+            join(&|name| format!("s.{name}"), ", "),
+        )
     }
 
     /// The table over the local files, in DuckDB: with its types also where there is no file, or none has a newer column. `is_empty`: there is
@@ -203,8 +222,18 @@ mod tests {
             "  offset NUMBER(19, 0) NOT NULL COMMENT 'Offset of the record.",
             "  fee_minor NUMBER(19, 0) COMMENT 'Fee of the PSP in minor units of currency.'",
             "  latency_ms NUMBER(19, 0) NOT NULL COMMENT 'From sending",
+            ") ERROR_LOGGING = TRUE COMMENT = 'One row per result",
         ] {
             assert!(ddl.contains(part), "{part}: {ddl}");
+        }
+        let merge = catalogue.table("ML_MODEL_CARDS").unwrap().merge();
+        for part in [
+            "SELECT ? AS model, ? AS version",
+            "ON t.model = s.model AND t.version = s.version",
+            "card_json = s.card_json",
+            "VALUES (s.model",
+        ] {
+            assert!(merge.contains(part), "{part}: {merge}");
         }
         assert!(check_query(&catalogue).matches("UNION ALL").count() == 3);
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns the words (table, channel, token, row) and what an adapter promises; the tables themselves are `schemas/warehouse/*.toml`
 //! (`catalogue`), their rows are made in one place (`rows`), whatever adapter takes them. Never reads a log and never decides when to
-//! write: `runtime::sync` does. Neighbours: `local` (Parquet files) below.
+//! write: `runtime::sync` does. Neighbours: `local` (Parquet files) and `snowflake` (Snowpipe Streaming) below.
 //!
 //! A channel is one table and one partition of its topic. Its token is the offset of the last row that is durable there. Promises of every adapter:
 //! - `open` gives the token, whatever happened to who wrote before; what had been appended and not committed is void, and a former writer
@@ -14,6 +14,7 @@ mod catalogue;
 mod ddl;
 pub mod local;
 mod rows;
+pub mod snowflake;
 #[cfg(test)]
 mod conformance;
 
@@ -90,6 +91,19 @@ pub struct Upkeep {
     pub days_removed: usize,
 }
 
+/// What a warehouse says of an open channel besides its token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelReport {
+    pub channel: Channel,
+    /// Its name there.
+    pub name: String,
+    /// Rows that the warehouse passed over since the channel was made: its token says that they were taken, and no table has them.
+    pub rows_refused: u64,
+    pub last_refusal: Option<String>,
+    /// From taking a row to committing it, on average.
+    pub processing_ms: Option<u64>,
+}
+
 /// Takes rows, and says what of them is durable. Used by one thread.
 pub trait Warehouse: Send {
     /// The offset of the last durable row; none in a new channel.
@@ -101,14 +115,29 @@ pub trait Warehouse: Send {
     /// Makes what was appended durable and visible, all or a beginning of it; gives the token then.
     fn commit(&mut self, channel: &Channel) -> Result<Option<i64>, WarehouseError>;
 
+    /// The same for several channels; tokens in their order.
+    fn commit_all(&mut self, channels: &[Channel]) -> Result<Vec<Option<i64>>, WarehouseError> {
+        channels.iter().map(|channel| self.commit(channel)).collect()
+    }
+
+    /// Whether committing many channels takes hardly longer than committing one.
+    fn commits_together(&self) -> bool {
+        false
+    }
+
     /// The channel is somebody else's now, or nobody's: what was not committed is void.
     fn close(&mut self, channel: &Channel);
 
-    /// Replaces all rows of a small table that no topic fills.
+    /// Replaces all rows of a small table that no topic fills, or, where the table has a key, those of the same key.
     fn replace(&mut self, table: &str, rows: Vec<Row>) -> Result<(), WarehouseError>;
 
     /// To be called now and then, while nothing waits.
     fn maintain(&mut self) -> Result<Upkeep, WarehouseError>;
+
+    /// What was said last of each open channel, where more is said than its token.
+    fn reports(&self) -> Vec<ChannelReport> {
+        Vec::new()
+    }
 }
 
 /// Why the warehouse cannot take rows. The texts say where and what to do; what is durable stays so.
@@ -134,6 +163,8 @@ pub enum WarehouseError {
     Damaged { place: String, problem: String },
     #[error("{table}: {problem}")]
     Row { table: String, problem: String },
+    #[error(transparent)]
+    Snowflake(#[from] snowflake::SnowflakeError),
 }
 
 impl WarehouseError {
@@ -153,6 +184,7 @@ impl WarehouseError {
             Self::OtherLog { .. } | Self::Ahead { .. } => "other_log",
             Self::Damaged { .. } => "damaged",
             Self::Row { .. } => "row",
+            Self::Snowflake(error) => error.kind(),
         }
     }
 }

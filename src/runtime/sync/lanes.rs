@@ -20,6 +20,8 @@ pub(super) struct Lanes<'a> {
     reader: Box<dyn Reader>,
     open: BTreeMap<TopicPartition, Lane>,
     synced: Synced,
+    /// Rows that the warehouse passed over, as far as they were told of.
+    refused: BTreeMap<Channel, u64>,
 }
 
 /// One partition.
@@ -43,7 +45,7 @@ struct Lane {
 
 impl<'a> Lanes<'a> {
     pub(super) fn new(sync: &'a Sync, warehouse: Box<dyn Warehouse>, reader: Box<dyn Reader>) -> Self {
-        Self { sync, warehouse, reader, open: BTreeMap::new(), synced: Synced::default() }
+        Self { sync, warehouse, reader, open: BTreeMap::new(), synced: Synced::default(), refused: BTreeMap::new() }
     }
 
     pub(super) fn synced(self) -> Synced {
@@ -124,8 +126,11 @@ impl<'a> Lanes<'a> {
             let is_old = lane.began.is_some_and(|(began, _)| began.elapsed() >= portions.age);
             lane.rows >= portions.rows_max || lane.bytes >= portions.bytes_max || is_old
         };
-        let mut flushed = self.flush(is_due)?;
-        while self.open.values().map(|lane| lane.bytes).sum::<usize>() > portions.memory_bytes_max {
+        let bytes = |lanes: &BTreeMap<TopicPartition, Lane>| lanes.values().map(|lane| lane.bytes).sum::<usize>();
+        let any = self.open.values().any(is_due) || bytes(&self.open) > portions.memory_bytes_max;
+        let together = any && self.warehouse.commits_together();
+        let mut flushed = self.flush(|lane| is_due(lane) || (together && lane.rows > 0))?;
+        while bytes(&self.open) > portions.memory_bytes_max {
             let most = self.open.values().map(|lane| lane.bytes).max().unwrap_or_default();
             flushed.append(&mut self.flush(|lane| lane.bytes == most)?);
         }
@@ -138,12 +143,16 @@ impl<'a> Lanes<'a> {
     }
 
     fn flush(&mut self, is_due: impl Fn(&Lane) -> bool) -> Result<BTreeMap<TopicPartition, i64>, SyncError> {
+        let with_rows = self.open.values().filter(|lane| is_due(lane) && lane.rows > 0);
+        let channels: Vec<Channel> = with_rows.map(|lane| lane.channel.clone()).collect();
+        if !channels.is_empty() {
+            let begun = Instant::now();
+            self.warehouse.commit_all(&channels)?;
+            histogram!(telemetry::WAREHOUSE_FLUSH_SECONDS).record(begun.elapsed().as_secs_f64());
+        }
         let mut told = BTreeMap::new();
         for (at, lane) in self.open.iter_mut().filter(|(_, lane)| is_due(lane)) {
             if lane.rows > 0 {
-                let begun = Instant::now();
-                self.warehouse.commit(&lane.channel)?;
-                histogram!(telemetry::WAREHOUSE_FLUSH_SECONDS).record(begun.elapsed().as_secs_f64());
                 counter!(telemetry::WAREHOUSE_ROWS, "table" => lane.channel.table.clone()).increment(lane.rows as u64);
                 *self.synced.rows.entry(lane.channel.table.clone()).or_default() += lane.rows as u64;
             }
@@ -167,6 +176,25 @@ impl<'a> Lanes<'a> {
             gauge!(telemetry::WAREHOUSE_LAG, "topic" => topic, "partition" => partition).set(lag as f64);
         }
         Ok(())
+    }
+
+    /// What the warehouse says of its channels. Rows that it passed over are rows that are missing: somebody has to know.
+    pub(super) fn tell_reports(&mut self) {
+        for report in self.warehouse.reports() {
+            let place = [("topic", report.channel.at.topic.to_string()), ("partition", report.channel.at.partition.to_string())];
+            gauge!(telemetry::WAREHOUSE_REFUSED, &place).set(report.rows_refused as f64);
+            if let Some(processing_ms) = report.processing_ms {
+                gauge!(telemetry::WAREHOUSE_PROCESSING_SECONDS, &place).set(processing_ms as f64 / 1_000.0);
+            }
+            let told = self.refused.entry(report.channel.clone()).or_default();
+            if report.rows_refused > *told {
+                *told = report.rows_refused;
+                let (channel, name, rows_refused) = (&report.channel, &report.name, report.rows_refused);
+                let last = report.last_refusal.as_deref().unwrap_or("no reason given");
+                tracing::error!(%channel, name, rows_refused, last, "the warehouse passed over rows: they are missing in its table; the error table has them");
+            }
+        }
+        self.synced.refused = self.refused.values().sum();
     }
 
     pub(super) fn replace(&mut self, table: &str, rows: Vec<Row>) -> Result<(), WarehouseError> {

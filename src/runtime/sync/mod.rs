@@ -95,11 +95,13 @@ pub struct Synced {
     /// By table.
     pub rows: BTreeMap<String, u64>,
     pub unreadable: u64,
+    /// Those that the warehouse passed over since its channels were made.
+    pub refused: u64,
 }
 
-/// The sync's consumer group: a directory has its own, so it is of one instance.
-pub fn group(limits: &Limits) -> String {
-    format!("{}-warehouse-{}", limits.group, limits.instance)
+/// The sync's consumer group. A directory has its own, so it is of one instance; tables that all share are filled by all together.
+pub fn group(limits: &Limits, is_shared: bool) -> String {
+    if is_shared { format!("{}-warehouse", limits.group) } else { format!("{}-warehouse-{}", limits.group, limits.instance) }
 }
 
 impl Sync {
@@ -187,12 +189,14 @@ impl Sync {
             tell_group(member, lanes.flush_due()?)?;
             if looked.is_none_or(|looked: Instant| looked.elapsed() > UPKEEP) {
                 looked = Some(Instant::now());
-                self.tell_cards(lanes, &mut cards)?;
+                self.tell_cards(lanes, &mut cards);
                 lanes.tell_lag()?;
+                lanes.tell_reports();
                 lanes.maintain()?;
             }
         }
         tell_group(member, lanes.flush_all()?)?;
+        lanes.tell_reports();
         // Who looks in once leaves it in order.
         if ends.is_some() { Ok(lanes.maintain()?) } else { Ok(()) }
     }
@@ -220,16 +224,19 @@ impl Sync {
     }
 
     /// Versions on disk, when they are others than before. Whoever makes one writes it whole, but a registry that cannot be read keeps no row waiting.
-    fn tell_cards(&self, lanes: &mut Lanes<'_>, told: &mut Option<Vec<Row>>) -> Result<(), SyncError> {
+    fn tell_cards(&self, lanes: &mut Lanes<'_>, told: &mut Option<Vec<Row>>) {
         match self.cards() {
             Ok(rows) if told.as_ref() == Some(&rows) => {}
-            Ok(rows) => {
-                lanes.replace(CARDS, rows.clone())?;
-                *told = Some(rows);
-            }
+            // Rows are worth more than cards: these are tried again with the next look.
+            Ok(rows) => match lanes.replace(CARDS, rows.clone()) {
+                Ok(()) => *told = Some(rows),
+                Err(error) => {
+                    counter!(telemetry::WAREHOUSE_ERRORS, "kind" => error.kind()).increment(1);
+                    tracing::warn!(%error, "the cards of the models are not written");
+                }
+            },
             Err(error) => tracing::warn!(%error, "the cards of the models cannot be read"),
         }
-        Ok(())
     }
 
     fn cards(&self) -> Result<Vec<Row>, models::ModelsError> {
