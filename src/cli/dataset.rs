@@ -184,7 +184,7 @@ fn remark_on(built: &Built) {
     }
 }
 
-fn time(text: &str) -> Result<EpochMs, String> {
+pub(super) fn time(text: &str) -> Result<EpochMs, String> {
     let midnight = |date: NaiveDate| date.and_hms_opt(0, 0, 0).map(|at| at.and_utc().timestamp_millis());
     let read = DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis());
     let read =

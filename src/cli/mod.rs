@@ -6,6 +6,8 @@
 mod globals;
 mod screen;
 mod svg;
+mod page;
+mod chart;
 mod context;
 mod crash_report;
 mod signals;
@@ -22,6 +24,7 @@ mod run;
 mod sync;
 mod warehouse;
 mod query;
+mod report;
 mod press;
 mod replay;
 mod replay_sink;
@@ -88,6 +91,9 @@ enum Command {
     Sync(sync::Options),
     /// One SELECT over the local warehouse, tables and views by their names
     Query(query::Options),
+    /// What analysts ask of the warehouse: approval by PSP, models, retries, shadows, with intervals and plots
+    #[command(subcommand)]
+    Report(report::Command),
     /// The tables of the warehouse: plan, check, SQL
     #[command(subcommand)]
     Warehouse(warehouse::Command),
@@ -176,6 +182,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Command::Run => run::run(&context),
         Command::Sync(options) => sync::run(&context, &options),
         Command::Query(options) => query::run(&context, &options, cli.globals.output),
+        Command::Report(command) => report::run(&context, &command),
         Command::Warehouse(command) => warehouse::run(&context, &command),
         Command::Replay(options) => replay::run(context.screen(), &options, |destination| Sink::open(&context, destination)),
         Command::Dataset(command) => dataset::run(&context, &command),
