@@ -28,6 +28,8 @@ mod report;
 mod press;
 mod replay;
 mod replay_sink;
+mod unread;
+mod rules;
 mod dataset;
 mod dataset_log;
 mod features;
@@ -72,6 +74,9 @@ enum Command {
     Simulate(simulate::Options),
     /// History from files through an engine in this process, or onto Kafka
     Replay(replay::Options),
+    /// The merchant's static rules: from an export, into the configuration
+    #[command(subcommand)]
+    Rules(rules::Command),
     /// Tables that models learn from
     #[command(subcommand)]
     Dataset(dataset::Command),
@@ -185,6 +190,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Command::Report(command) => report::run(&context, &command),
         Command::Warehouse(command) => warehouse::run(&context, &command),
         Command::Replay(options) => replay::run(context.screen(), &options, |destination| Sink::open(&context, destination)),
+        Command::Rules(command) => rules::run(&context, &cli.globals, &command),
         Command::Dataset(command) => dataset::run(&context, &command),
         Command::Train(options) => train::run(&context, &options),
         Command::Evaluate(options) => evaluate::run(&context, &options),
