@@ -30,6 +30,7 @@ mod replay;
 mod replay_sink;
 mod unread;
 mod rules;
+mod explore;
 mod dataset;
 mod dataset_log;
 mod features;
@@ -74,6 +75,8 @@ enum Command {
     Simulate(simulate::Options),
     /// History from files through an engine in this process, or onto Kafka
     Replay(replay::Options),
+    /// What a merchant's history tells before anything is learned from it: volume, approval, retries, declines, samples for a test
+    Explore(explore::Options),
     /// The merchant's static rules: from an export, into the configuration
     #[command(subcommand)]
     Rules(rules::Command),
@@ -190,6 +193,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Command::Report(command) => report::run(&context, &command),
         Command::Warehouse(command) => warehouse::run(&context, &command),
         Command::Replay(options) => replay::run(context.screen(), &options, |destination| Sink::open(&context, destination)),
+        Command::Explore(options) => explore::run(&context, &options),
         Command::Rules(command) => rules::run(&context, &cli.globals, &command),
         Command::Dataset(command) => dataset::run(&context, &command),
         Command::Train(options) => train::run(&context, &options),

@@ -28,6 +28,7 @@ mod artifact;
 mod validate;
 mod policy_value;
 mod gate;
+mod discovery;
 #[cfg(test)]
 mod fixtures;
 
@@ -36,6 +37,10 @@ pub use build::{
     Built, FromLog, LABEL, LOGGED_LABEL, LOGGED_PROPENSITY, LeftOut, LoggedFeedback, LoggedRows, PROPENSITY, TableBuilder,
 };
 pub use calibration::{Blend, Calibration};
+pub use discovery::{
+    Cut, CutRow, Day, Decline, Discovery, DiscoveryReport, Group, Latency, Place, RetryPatterns, Sizing, Skip, SplitSize, Told,
+    Trend,
+};
 pub use effects::effects;
 pub use fit::{Options, PolicyTold, Progress, Report, Trained, bare_net, steps, train};
 pub use gate::{Bounds, Candidate, Check, Judgement, judge};
