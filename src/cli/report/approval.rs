@@ -257,7 +257,10 @@ fn section(psp_id: &str, told: &Told) -> String {
     };
     let by_day = plot("by day", &told.days, DAY_MS / 2);
     let by_hour = plot("by hour; what stands out in red", &told.hours, HOUR_MS / 2);
-    format!("<h2>{}</h2>{}", escaped(psp_id), plots(&[by_day, by_hour]))
+    // One day alone is no course of time.
+    let several = told.days.iter().filter(|bucket| bucket.psp_id == psp_id).count() > 1;
+    let drawn: Vec<String> = several.then_some(by_day).into_iter().chain([by_hour]).collect();
+    format!("<h2>{}</h2>{}", escaped(psp_id), plots(&drawn))
 }
 
 #[cfg(test)]
