@@ -10,8 +10,11 @@
 
 use smartrouter::domain::PspId;
 use smartrouter::domain::payment::{Algorithm, HardSoft, InstallmentKind, Status};
+use smartrouter::engine::settings::StaticRule;
 use smartrouter::engine::settings::{Merchant, Psp};
-use smartrouter::io::history::{HistoryEvents, HistoryReader, HistoryReport, HistoryRow, Mapping, Reject, Requests};
+use smartrouter::io::history::{
+    HistoryEvents, HistoryReader, HistoryReport, HistoryRow, ImportedRules, Mapping, Reject, Requests, RuleMapping,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -23,12 +26,14 @@ struct Read {
     report: HistoryReport,
     events: Vec<HistoryEvents>,
     rejects: Vec<Reject>,
+    /// Columns that were not read, in all files.
+    unread: Vec<String>,
 }
 
 fn read(file: &Path, mapping: &str, requests: Requests) -> Read {
     let mapping = Mapping::load(&in_project("deploy/mappings").join(mapping)).expect("a good mapping");
     let mut reader = HistoryReader::open(&[file.to_owned()], mapping, requests).expect("a readable file");
-    let mut got = Read { report: HistoryReport::default(), events: Vec::new(), rejects: Vec::new() };
+    let mut got = Read { report: HistoryReport::default(), events: Vec::new(), rejects: Vec::new(), unread: Vec::new() };
     for row in reader.by_ref() {
         let row = row.expect("a readable file");
         got.report.count(&row);
@@ -39,6 +44,7 @@ fn read(file: &Path, mapping: &str, requests: Requests) -> Read {
     }
     let progress = reader.progress();
     assert_eq!(progress.bytes_read, progress.bytes_total);
+    got.unread = reader.unread_columns().values().flatten().cloned().collect();
     got
 }
 
@@ -147,6 +153,35 @@ fn the_payment_attempt_view_loads() {
     assert_eq!(timed_out.attempt.payment.card.brand, "AMEX");
     assert_eq!((second.attempt.attempt_number, second.place.is_first_approval), (2, true));
     assert!(got.rejects[0].reason.contains("DYNAMIC_ROUTING_DETAIL"), "{}", got.rejects[0].reason);
+    assert_eq!(got.unread, ["LOADED_BY"], "a column that nobody expects is named");
+    let unread: Vec<String> = got.events.iter().map(|e| serde_json::to_string(&e.unread).unwrap()).collect();
+    let kept = r#"{"DYNAMIC_ROUTING_DETAIL":{"score":0.91,"policy":{"id":"p7"}}}"#;
+    assert_eq!(unread, ["{}", "{}", kept], "what no field reads of the JSON is kept");
+}
+
+#[test]
+fn the_static_rules_load() {
+    let mapping = RuleMapping::load(&in_project("deploy/mappings/vw_routing_merchant_rule.toml")).expect("a good mapping");
+    let file = in_project("tests/fixtures/history/vw_routing_merchant_rule.csv");
+    let read = ImportedRules::read(&[file], &mapping).expect("a readable file");
+    let rules: Vec<StaticRule> =
+        read.rules.iter().map(|rule| serde_json::from_value(rule.clone().into()).expect("a rule of the engine")).collect();
+    let told: Vec<_> =
+        rules.iter().map(|rule| (rule.id.as_str(), rule.priority, rule.shadow, rule.psps.len(), rule.split.len())).collect();
+    let expected = [
+        ("msi-at-mit", 300, false, 3, 0),
+        ("usd", 200, false, 2, 0),
+        ("mxn-split", 100, false, 0, 3),
+        ("debit-trial", 250, true, 2, 0),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(rules[1].psps, [PspId::new("worldpay"), PspId::new("elavon")], "by their position");
+    let when = &rules[3].when;
+    assert_eq!((when.amount_minor_min, when.bin_ranges.as_ref().unwrap().len()), (Some(500_000), 2));
+    assert_eq!(when.brands.as_deref().unwrap(), ["VISA", "MASTERCARD"]);
+    assert_eq!((&rules[0].when.brands, &rules[0].when.installment_kinds), (&None, &Some(vec![InstallmentKind::Msi])));
+    assert_eq!((read.inactive.as_slice(), read.rejects.len()), (["old".to_owned()].as_slice(), 1));
+    assert_eq!(read.unread_columns.into_values().collect::<Vec<_>>(), [["OWNER"]]);
 }
 
 #[test]
@@ -187,6 +222,7 @@ fn the_flat_join_of_the_views_loads() {
     assert_eq!((customer.browser.as_deref(), customer.device.as_deref()), (Some("Chrome"), Some("mobile")));
     assert_eq!(got.events[0].attempt.skip_reasons, ["mit: DOWN", "elavon: NOT_ELIGIBLE"]);
     assert_eq!(got.events[1].attempt.attempted_at - got.events[0].attempt.attempted_at, 42_000);
+    assert_eq!(got.unread, [""; 0], "what follows from the attempts is known and not read");
 }
 
 #[derive(serde::Deserialize)]

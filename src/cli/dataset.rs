@@ -5,7 +5,7 @@
 
 use super::context::Context;
 use super::dataset_log;
-use super::replay::{ReplaySink, ReplayTotals, feed, tell_late_rows};
+use super::replay::{ReplaySink, ReplayTotals, feed, tell_of_rows};
 use super::screen::remark;
 use super::{Verdict, WrongUse};
 use anyhow::{Context as _, Result, bail};
@@ -130,7 +130,7 @@ pub(super) fn read_history(
     let mut sink = Gathering { builder, until };
     let mut reader = HistoryReader::open(files, Mapping::load(mapping)?, Requests::None)?;
     let report = feed(&mut reader, None, &mut sink)?;
-    tell_late_rows(&reader);
+    tell_of_rows(&reader);
     if report.attempts == 0 {
         bail!("no row could be used; the first reasons are above");
     }
@@ -184,7 +184,7 @@ fn remark_on(built: &Built) {
     }
 }
 
-fn time(text: &str) -> Result<EpochMs, String> {
+pub(super) fn time(text: &str) -> Result<EpochMs, String> {
     let midnight = |date: NaiveDate| date.and_hms_opt(0, 0, 0).map(|at| at.and_utc().timestamp_millis());
     let read = DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis());
     let read =

@@ -1,10 +1,10 @@
 //! The report of a training as one HTML page that needs no other file: figures side by side, curves, slices, what matters.
 
+use super::page::{document, escaped, joined, list, table as plain};
 use super::svg::{line, svg, text};
 use serde_json::Value;
 use smartrouter::learn::{Estimate, Gain, Measured, Miss, Point, PolicyTold, Report, Validation, Versus};
 
-const STYLE: &str = include_str!("arena/report.css");
 const SIDE: f64 = 300.0;
 const LEFT: f64 = 44.0;
 const BOTTOM: f64 = 34.0;
@@ -16,7 +16,6 @@ pub(super) fn figure(estimate: Option<Estimate>) -> String {
 }
 
 pub(super) fn page(title: &str, report: &Report, validation: &Validation, card: &Value) -> String {
-    let title = escaped(title);
     let slices: Vec<(String, &Measured)> =
         report.slices.iter().map(|it| (format!("{}: {}", it.slice.replace('_', " "), it.measured.name), &it.measured)).collect();
     let test: Vec<(String, &Measured)> = report.test.iter().map(|it| (it.name.clone(), it)).collect();
@@ -30,14 +29,13 @@ pub(super) fn page(title: &str, report: &Report, validation: &Validation, card: 
         plot("Gains: approvals over attempts taken", &curve(|it| it.taken, |it| it.recall), true),
     ]
     .concat();
-    format!(
-        r#"<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>
+    let body = format!(
+        "<h1>{}</h1>
 <p>Rows by time: {} to learn from, {} to choose by, {} to measure on. All figures here are of the last, by a model that had not seen them;
 brackets are 95 % bootstrap intervals over whole payments. ECE is over 15 bins of equally many rows. Calibration: {}.</p>
-<h2>Side by side</h2>{}<h2>Ahead of the others by</h2>{}<div class="plots">{plots}</div><h2>Gains, likeliest tenth first</h2>{}<h2>Slices</h2>{}<h2>Policies that follow it</h2>{}<h2>What matters</h2>{}{}{}{}<h2>Surest of, and wrong</h2>{}<h2>Findings in the data</h2>{}
-<h2>Card</h2><pre>{}</pre></body></html>
-"#,
+<h2>Side by side</h2>{}<h2>Ahead of the others by</h2>{}<div class=\"plots\">{plots}</div><h2>Gains, likeliest tenth first</h2>{}<h2>Slices</h2>{}<h2>Policies that follow it</h2>{}<h2>What matters</h2>{}{}{}{}<h2>Surest of, and wrong</h2>{}<h2>Findings in the data</h2>{}
+<h2>Card</h2><pre>{}</pre>",
+        escaped(title),
         report.split[0],
         report.split[1],
         report.split[2],
@@ -54,12 +52,8 @@ brackets are 95 % bootstrap intervals over whole payments. ECE is over 15 bins o
         misses(&report.misses),
         list(validation.findings.iter().map(|it| format!("{} {}: {}", it.check, it.column.as_deref().unwrap_or(""), it.reason))),
         escaped(&serde_json::to_string_pretty(&card["latency_us"]).unwrap_or_default()),
-    )
-}
-
-/// End to end.
-fn joined(each: impl Iterator<Item = String>) -> String {
-    each.collect::<Vec<_>>().concat()
+    );
+    document(title, &body)
 }
 
 fn table(head: &str, rows: &[(String, &Measured)]) -> String {
@@ -73,19 +67,9 @@ fn table(head: &str, rows: &[(String, &Measured)]) -> String {
     format!("<table><tr><th>{head}</th>{heads}</tr>{rows}</table>")
 }
 
-/// A table of text and figures: heads, and rows of cells of which the first is a name.
-fn plain(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let heads = joined(heads.iter().map(|head| format!("<th>{head}</th>")));
-    let row = |cells: Vec<String>| {
-        let cells = joined(cells.iter().map(|cell| format!(r#"<td class="n">{}</td>"#, escaped(cell))));
-        format!("<tr>{cells}</tr>")
-    };
-    format!("<table><tr>{heads}</tr>{}</table>", joined(rows.map(row)))
-}
-
 fn ahead(versus: &[Versus]) -> String {
     let row = |it: &Versus| vec![it.name.clone(), figure(it.auc_more), figure(it.log_loss_less)];
-    plain(&["of", "AUC more", "log loss less"], versus.iter().map(row))
+    plain(1, &["of", "AUC more", "log loss less"], versus.iter().map(row))
 }
 
 fn gains(gains: &[Gain]) -> String {
@@ -93,7 +77,7 @@ fn gains(gains: &[Gain]) -> String {
         let figures = [it.probability, it.share, it.lift, it.recall].map(|figure| format!("{figure:.3}"));
         std::iter::once(it.rows.to_string()).chain(figures).collect()
     };
-    plain(&["rows", "said", "approved", "times the usual share", "approvals so far"], gains.iter().map(row))
+    plain(0, &["rows", "said", "approved", "times the usual share", "approvals so far"], gains.iter().map(row))
 }
 
 fn misses(misses: &[Miss]) -> String {
@@ -104,7 +88,7 @@ fn misses(misses: &[Miss]) -> String {
         vec![it.attempt_id.clone(), psp, it.brand.clone(), it.issuer_country.clone(), attempt, amount, said, came.to_owned()]
     };
     let heads = ["attempt", "PSP", "brand", "issuer", "number", "minor units", "said", "came"];
-    plain(&heads, misses.iter().map(row))
+    plain(1, &heads, misses.iter().map(row))
 }
 
 /// Off-policy values on the test rows.
@@ -121,11 +105,6 @@ fn policies(report: &Report) -> String {
     let heads = ["rows", "IPS", "SNIPS", "DR", "as it went", "lift", "fee of an attempt"];
     let heads = joined(heads.iter().map(|it| format!(r#"<th class="n">{it}</th>"#)));
     format!("<table><tr><th>policy</th>{heads}</tr>{rows}</table>")
-}
-
-fn list(items: impl Iterator<Item = String>) -> String {
-    let items = joined(items.map(|item| format!("<li>{}</li>", escaped(&item))));
-    format!("<ul>{items}</ul>")
 }
 
 /// A curve in the unit square, or in as much of it as the points need; with the diagonal where that means something.
@@ -151,9 +130,4 @@ fn plot(title: &str, points: &[(f64, f64)], diagonal: bool) -> String {
         "<figure style=\"flex:0 0 17rem\">{}<figcaption class=\"note\">{title}</figcaption></figure>",
         svg(SIDE + 20.0, SIDE, title, parts)
     )
-}
-
-/// Names come from data.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -6,6 +6,8 @@
 mod globals;
 mod screen;
 mod svg;
+mod page;
+mod chart;
 mod context;
 mod crash_report;
 mod signals;
@@ -22,9 +24,13 @@ mod run;
 mod sync;
 mod warehouse;
 mod query;
+mod report;
 mod press;
 mod replay;
 mod replay_sink;
+mod unread;
+mod rules;
+mod explore;
 mod dataset;
 mod dataset_log;
 mod features;
@@ -69,6 +75,11 @@ enum Command {
     Simulate(simulate::Options),
     /// History from files through an engine in this process, or onto Kafka
     Replay(replay::Options),
+    /// What a merchant's history tells before anything is learned from it: volume, approval, retries, declines, samples for a test
+    Explore(explore::Options),
+    /// The merchant's static rules: from an export, into the configuration
+    #[command(subcommand)]
+    Rules(rules::Command),
     /// Tables that models learn from
     #[command(subcommand)]
     Dataset(dataset::Command),
@@ -88,6 +99,9 @@ enum Command {
     Sync(sync::Options),
     /// One SELECT over the local warehouse, tables and views by their names
     Query(query::Options),
+    /// What analysts ask of the warehouse: approval by PSP, models, retries, shadows, with intervals and plots
+    #[command(subcommand)]
+    Report(report::Command),
     /// The tables of the warehouse: plan, check, SQL
     #[command(subcommand)]
     Warehouse(warehouse::Command),
@@ -176,8 +190,11 @@ fn run(cli: Cli) -> Result<Verdict> {
         Command::Run => run::run(&context),
         Command::Sync(options) => sync::run(&context, &options),
         Command::Query(options) => query::run(&context, &options, cli.globals.output),
+        Command::Report(command) => report::run(&context, &command),
         Command::Warehouse(command) => warehouse::run(&context, &command),
         Command::Replay(options) => replay::run(context.screen(), &options, |destination| Sink::open(&context, destination)),
+        Command::Explore(options) => explore::run(&context, &options),
+        Command::Rules(command) => rules::run(&context, &cli.globals, &command),
         Command::Dataset(command) => dataset::run(&context, &command),
         Command::Train(options) => train::run(&context, &options),
         Command::Evaluate(options) => evaluate::run(&context, &options),

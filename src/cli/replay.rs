@@ -4,6 +4,7 @@
 //! readable, so that a mistake in them is said before anything is sent.
 
 use super::screen::{Column, Screen, percent, remark, text};
+use super::unread::Keeping;
 use super::{Verdict, WrongUse};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
@@ -26,6 +27,9 @@ pub(super) struct Options {
     /// Where rows that cannot be used are kept, with reasons: JSON lines if it ends in .jsonl, else CSV
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
+    /// Where what columns of JSON hold beside what the mapping reads is kept, by attempt: JSON lines
+    #[arg(long, value_name = "FILE")]
+    unread: Option<PathBuf>,
     /// Ask for one routing decision per payment, before its first attempt
     #[arg(long)]
     decide: bool,
@@ -73,7 +77,10 @@ pub(super) fn run<S: ReplaySink>(
     let requests = if options.decide { Requests::PerPayment } else { Requests::None };
     let mut reader = HistoryReader::open(&options.files, mapping, requests)?;
     let mut rejects = options.rejects.as_deref().map(|path| create_rejects(path, options)).transpose()?;
-    let mut sink = open_sink(options.to)?;
+    if let Some(path) = &options.unread {
+        refuse_what_is_read("--unread", path, options)?;
+    }
+    let mut sink = Keeping::new(open_sink(options.to)?, options.unread.as_deref())?;
     let history = feed(&mut reader, rejects.as_mut(), &mut sink)?;
     if let Some(file) = rejects {
         file.finish()?;
@@ -81,7 +88,7 @@ pub(super) fn run<S: ReplaySink>(
     let totals = sink.finish().context("the replay did not end well")?;
     let report = Report { history, totals };
     show(screen, &report)?;
-    tell_late_rows(&reader);
+    tell_of_rows(&reader);
     if report.history.attempts == 0 {
         bail!("no row could be used; the first reasons are above or in the file of --rejects");
     }
@@ -93,20 +100,29 @@ pub(super) fn run<S: ReplaySink>(
 
 /// Creating the file empties it, so it must not be one that is read.
 fn create_rejects(path: &Path, options: &Options) -> Result<RejectsFile> {
-    let same = |other: &PathBuf| matches!((path.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if options.files.iter().chain([&options.mapping]).any(same) {
-        bail!(WrongUse(format!("--rejects {} is a file that is read; give another name", path.display())));
-    }
+    refuse_what_is_read("--rejects", path, options)?;
     Ok(RejectsFile::create(path)?)
 }
 
-pub(super) fn tell_late_rows(reader: &HistoryReader) {
+fn refuse_what_is_read(option: &str, path: &Path, options: &Options) -> Result<()> {
+    let same = |other: &PathBuf| matches!((path.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if options.files.iter().chain([&options.mapping]).any(same) {
+        bail!(WrongUse(format!("{option} {} is a file that is read; give another name", path.display())));
+    }
+    Ok(())
+}
+
+/// What the reports do not say: rows out of order, and columns that nobody reads.
+pub(super) fn tell_of_rows(reader: &HistoryReader) {
     let late_rows = reader.late_rows();
     if late_rows > 0 {
         remark(format!(
             "{late_rows} rows were left out because they lie before a row above them: name the files in the order of their times, or set \
              `sorted = false` in the mapping"
         ));
+    }
+    for (file, columns) in reader.unread_columns() {
+        remark(format!("not read of {file}: {}; map them, or name them under `ignored` in the mapping", columns.join(", ")));
     }
 }
 
@@ -271,6 +287,7 @@ mod tests {
             mapping: at("m.toml"),
             to: Destination::Embedded,
             rejects: Some(at(rejects)),
+            unread: None,
             decide: true,
         };
         let verdict = run(&Screen::new(OutputFormat::Json), &options, |_| Ok(Counting::default()));

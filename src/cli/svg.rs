@@ -1,4 +1,4 @@
-//! Marks of inline SVG, as all reports of the command line draw them. Classes are those of `report.css`.
+//! Marks of inline SVG, as all reports of the command line draw them. Classes are those of `page.css`.
 
 use std::fmt::Display;
 

@@ -9,6 +9,7 @@ mod draw;
 mod split;
 mod metrics;
 mod interval;
+mod proportion;
 mod crosses;
 mod columns;
 mod rates;
@@ -28,6 +29,7 @@ mod artifact;
 mod validate;
 mod policy_value;
 mod gate;
+mod discovery;
 #[cfg(test)]
 mod fixtures;
 
@@ -36,6 +38,10 @@ pub use build::{
     Built, FromLog, LABEL, LOGGED_LABEL, LOGGED_PROPENSITY, LeftOut, LoggedFeedback, LoggedRows, PROPENSITY, TableBuilder,
 };
 pub use calibration::{Blend, Calibration};
+pub use discovery::{
+    Cut, CutRow, Day, Decline, Discovery, DiscoveryReport, Group, Latency, Place, RetryPatterns, Sizing, Skip, SplitSize, Told,
+    Trend,
+};
 pub use effects::effects;
 pub use fit::{Options, PolicyTold, Progress, Report, Trained, bare_net, steps, train};
 pub use gate::{Bounds, Candidate, Check, Judgement, judge};
@@ -44,6 +50,7 @@ pub use interval::{Estimate, Samples};
 pub use measure::{Curves, Gain, Measured, Miss, Slice, Versus, difference, measure, slices};
 pub use metrics::{ECE_BINS, Metrics, Point, ReliabilityBin, Scored, auc, brier, curve, ece, log_loss, reliability};
 pub use policy_value::{Logged, Policy, PolicyError, PolicyValue, dr, ips, snips, value as policy_value};
+pub use proportion::Proportion;
 pub use scorer::{ColumnName, Model, Scorer};
 pub use search::{Family, Kind, Trial};
 pub use spec::FitError;

@@ -2,6 +2,8 @@
 """Rows for analysts from a real Kafka: `rows.py BINARY HOST:PORT [NAME...]`. What they are held to is what a consumer reads from the topics."""
 import collections
 import contextlib
+import csv
+import datetime
 import json
 import os
 import pathlib
@@ -11,6 +13,7 @@ import sys
 import time
 
 import duckdb
+from router import PROJECT
 from spine import Payments, main
 
 TABLES = {"ATHIA_PREDICTIONS": "athia.predictions", "ATHIA_FEEDBACK": "athia.feedback", "ATHIA_DECISIONS": "routing.decisions"}
@@ -145,5 +148,88 @@ def a_full_disk_stops_rows_and_nothing_else(router):
         subprocess.run(["umount", "-l", str(directory)], check=False)
 
 
+def payments_of_january(rows):
+    """Attempts of the same country, amount, card and 3-D Secure flag, at most 60 s apart, up to the first success, are one payment."""
+    open_payments, payments = {}, []
+    for row in rows:
+        key = (row["country"], row["amount"], row["card"], row["3D_secured"])
+        at = datetime.datetime.fromisoformat(row["tmsp"])
+        attempts = open_payments.get(key)
+        if attempts is None or (at - attempts[-1]["at"]).total_seconds() > 60 or attempts[-1]["approved"]:
+            attempts = open_payments[key] = []
+            payments.append(attempts)
+        attempts.append({"id": row["id"], "at": at, "psp": row["PSP"].lower(), "approved": row["success"] == "1", "amount": int(row["amount"]) * 100})
+    # Stages are ordered by time, results and id: what happened within a second is told apart by its id alone.
+    return [sorted(attempts, key=lambda it: (it["at"], it["id"])) for attempts in payments]
+
+
+def expected_of_january(payments):
+    """Stages by attempt id; sessions by the id of the first attempt."""
+    written = lambda at: at.isoformat(sep=" ")
+    stages, sessions = {}, {}
+    for attempts in payments:
+        begun, before = attempts[0]["at"], None
+        for stage, it in enumerate(attempts, 1):
+            since = lambda earlier: round((it["at"] - earlier).total_seconds() * 1_000)
+            stages[it["id"]] = {
+                "stage": stage, "psp_id": it["psp"], "previous_psp_id": before and before["psp"], "approved": it["approved"],
+                "status": "APPROVED" if it["approved"] else "DECLINED", "amount_minor": it["amount"], "currency": "EUR", "attempted_at": written(it["at"]),
+                "outcome_at": written(it["at"]), "since_first_ms": since(begun), "since_previous_ms": since(before["at"]) if before else None}
+            before = it
+        approved = [it["psp"] for it in attempts if it["approved"]]
+        sessions[attempts[0]["id"]] = {
+            "path": " > ".join(it["psp"] for it in attempts), "attempts": len(attempts), "psps": len({it["psp"] for it in attempts}),
+            "approved": bool(approved), "approved_psp_id": approved[0] if approved else None, "approved_at_first": attempts[0]["approved"],
+            "timeouts": 0, "amount_minor": attempts[0]["amount"], "first_attempted_at": written(begun), "last_outcome_at": written(attempts[-1]["at"]),
+            "elapsed_ms": round((attempts[-1]["at"] - begun).total_seconds() * 1_000)}
+    return stages, sessions
+
+
+def all_rows(router, table):
+    status, out, err = router.command("--output", "json", "query", f"SELECT * FROM {table}", timeout=600)
+    assert status == 0, (out, err)
+    return json.loads(out.strip().splitlines()[-1])
+
+
+def january_becomes_stages_and_sessions(router):
+    """A month of history through Kafka, the router and the sync: both tables are those that Python makes of the file."""
+    file = PROJECT.parent / "shared" / "data" / "psp_2019_january" / "attempts.csv"
+    if not file.exists():
+        print(f"     skipped: {file} is not there", flush=True)
+        return
+    rows = list(csv.DictReader(file.open()))
+    payments = payments_of_january(rows)
+    router.config = PROJECT / "deploy" / "january.toml"
+    router.env |= ASK
+    told = router.json("replay", str(file), "--mapping", str(PROJECT / "deploy" / "mappings" / "psp_routing_log.toml"), "--to", "kafka")
+    assert (told["attempts"], told["payments"]) == (len(rows), len(payments)), told
+    process = router.start()
+    assert len(router.read("athia.feedback", lambda records: len(records) >= len(rows), 300)) == len(rows)
+    status, out, err = router.command("sync", "--once", timeout=600)
+    assert status == 0, (out, err)
+    stages, sessions = expected_of_january(payments)
+    found = all_rows(router, "ATHIA_STAGE_OUTCOMES")
+    assert len(found) == len(stages) == len(rows), (len(found), len(stages))
+    first = {}
+    for row in found:
+        expected = stages[row["attempt_id"]]
+        assert {key: row[key] for key in expected} == expected, (row, expected)
+        if row["stage"] == 1:
+            first[row["payment_id"]] = row["attempt_id"]
+    found = all_rows(router, "ATHIA_SESSION_SUMMARY")
+    assert len(found) == len(sessions) == len(first), (len(found), len(sessions), len(first))
+    for row in found:
+        expected = sessions[first[row["payment_id"]]]
+        assert {key: row[key] for key in expected} == expected, (row, expected)
+    assert router.stop(process) == 0
+
+
+CHECKS = [
+    rows_of_a_router_that_is_killed,
+    one_directory_has_one_writer,
+    a_full_disk_stops_rows_and_nothing_else,
+    january_becomes_stages_and_sessions,
+]
+
 if __name__ == "__main__":
-    sys.exit(main([rows_of_a_router_that_is_killed, one_directory_has_one_writer, a_full_disk_stops_rows_and_nothing_else]))
+    sys.exit(main(CHECKS))

@@ -266,4 +266,5 @@ def main():
     print("all tables agree")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,5 @@
-//! What analysts find: the derived tables hold what an independent computation in Python makes of the files (`analysts.py`), and `query` says
-//! the same as DuckDB on its own.
+//! What analysts find: the derived tables hold what an independent computation in Python makes of the files (`analysts.py`), so do the
+//! reports (`reports.py`), and `query` says the same as DuckDB on its own.
 
 use crate::world::{Program, START, open, python, stages, traffic};
 use serde_json::Value;
@@ -14,10 +14,12 @@ fn program(state: &Path, python: &str) -> Program {
 }
 
 fn recomputed(python: &str, state: &Path) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/warehouse/analysts.py");
-    let done = Command::new(python).args([script, env!("CARGO_BIN_EXE_smartrouter")]).arg(state).output().unwrap();
-    let told = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success() && told.contains("all tables agree"), "{told}");
+    for (script, says) in [("analysts.py", "all tables agree"), ("reports.py", "all reports agree")] {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/warehouse").join(script);
+        let done = Command::new(python).arg(script).arg(env!("CARGO_BIN_EXE_smartrouter")).arg(state).output().unwrap();
+        let told = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success() && told.contains(says), "{told}");
+    }
 }
 
 #[test]
@@ -78,6 +80,7 @@ fn an_empty_warehouse_answers_and_a_query_can_only_read() {
         assert!(done.status.code() == Some(code) && err.contains(says), "{words:?}: {:?} {err}", done.status);
     };
     refused(&["query", "SELECT 1"], 1, "smartrouter sync");
+    refused(&["report", "approval"], 1, "smartrouter sync");
     drop(open(dir.path()));
     program.ok(&["sync", "--once"]);
     for table in
@@ -86,6 +89,17 @@ fn an_empty_warehouse_answers_and_a_query_can_only_read() {
         assert_eq!(program.ok(&["--output", "json", "query", &format!("SELECT * FROM {table};")]), "[]\n", "{table}");
     }
     assert_eq!(program.ok(&["warehouse", "check"]), "no rows yet\n");
+    for (report, table) in [
+        ("approval", "ATHIA_STAGE_OUTCOMES"),
+        ("model", "ATHIA_PREDICTIONS"),
+        ("retries", "ATHIA_SESSION_SUMMARY"),
+        ("shadow", "ATHIA_PREDICTIONS"),
+    ] {
+        refused(&["report", report], 1, &format!("{table} in"));
+        refused(&["report", report], 1, "has no rows; `smartrouter sync --once`");
+        refused(&["report", report, "--from", "2026-01-06", "--to", "2026-01-06"], 2, "--from is not before --to");
+        refused(&["report", report, "--from", "6.1.2026"], 2, "is no time such as");
+    }
     for (sql, says) in [
         ("COPY (SELECT 1) TO 'x'", "Only SELECT"),
         ("SELECT 1; SELECT 2", "give one SELECT"),
@@ -125,4 +139,30 @@ fn timestamps_lists_and_names_are_read_right() {
     assert_eq!((row["width"].as_u64(), row["uncalibrated"].as_bool()), (Some(2), Some(false)));
     assert_eq!(START % 86_400_000, 43_200_000, "noon");
     assert_eq!(row["scored_at"], "2026-01-05 12:03:20");
+}
+
+#[test]
+fn reports_say_what_they_know_to_people_and_as_a_page() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    traffic(&log, 0..400);
+    drop(log);
+    let program = program(dir.path(), &python);
+    program.ok(&["sync", "--once"]);
+    for (report, words) in [
+        ("approval", ["STANDS OUT", "By day", "(all)"]),
+        ("model", ["RANK ACCURACY", "selector@1", "Calibration"]),
+        ("retries", ["By wait", "attempt 2", "By chain"]),
+        ("shadow", ["selector@2", "SAME FIRST CHOICE", "By PSP"]),
+    ] {
+        let page = dir.path().join("page.html");
+        let told = program.ok(&["report", report, "--html", &page.display().to_string()]);
+        assert!(words.iter().all(|word| told.contains(word)), "{report}: {told}");
+        let page = std::fs::read_to_string(page).unwrap();
+        assert!(page.contains("<svg") && page.contains("</html>") && !page.contains("http"), "{report}: {page}");
+    }
+    let late = program.run(&["report", "approval", "--from", "2030-01-01"], &[]);
+    let err = String::from_utf8_lossy(&late.stderr).into_owned();
+    assert!(late.status.code() == Some(1) && err.contains("has rows from 2026-01-05T12:00:00Z to"), "{err}");
 }

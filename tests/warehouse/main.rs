@@ -20,6 +20,7 @@ cases::cases! { on_kafka:
     rows_of_a_router_that_is_killed
     one_directory_has_one_writer
     a_full_disk_stops_rows_and_nothing_else
+    january_becomes_stages_and_sessions
 }
 
 fn on_kafka(name: &str) {

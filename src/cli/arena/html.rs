@@ -4,27 +4,24 @@
 
 use super::plot;
 use super::rows::sentence;
+use crate::cli::page::document;
 use smartrouter::sim::arena::{Estimate, OURS, Report, Row, SCENARIOS, Script, Standing, Verdict, policy_names};
 use std::fmt::Display;
-
-const STYLE: &str = include_str!("report.css");
 
 pub(super) fn page(report: &Report, first_seed: u64) -> String {
     let seeds = report.rows.iter().map(|row| row.seeds).max().unwrap_or(0);
     let last_seed = first_seed.wrapping_add((seeds as u64).saturating_sub(1));
     let scenarios: String = SCENARIOS.iter().map(|script| section(script, report)).collect();
-    format!(
-        r#"<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>smartrouter arena</title><style>{STYLE}</style></head><body>
-<h1>Router policies on the same payments</h1>
+    let body = format!(
+        "<h1>Router policies on the same payments</h1>
 <p>Each scenario was played {seeds} times (seeds {first_seed} to {last_seed}) under each policy. The fate of a payment at each PSP is drawn
 before anyone routes it, so all policies meet the same payments with the same luck. The oracle knows the true chances of the moment. The
 merchant's rules are right while all is well: a policy that keeps to them loses nothing then, one that learns pays for it.</p>
-{}{}{scenarios}</body></html>
-"#,
+{}{}{scenarios}",
         verdicts(report),
         overview(report)
-    )
+    );
+    document("smartrouter arena", &body)
 }
 
 fn verdicts(report: &Report) -> String {

@@ -141,6 +141,7 @@ pub(super) fn stable_id(kind: &str, parts: &[&str]) -> String {
 mod tests {
     use super::*;
     use crate::domain::payment::Status;
+    use crate::io::history::targets::Fill;
     use std::collections::BTreeSet;
 
     /// Rows `key second status`; expects the place of each as `payment-number/length`, `*` at a first approval.
@@ -150,7 +151,7 @@ mod tests {
         let mut got = Vec::new();
         for row in rows.split(',') {
             let parts: Vec<&str> = row.split_whitespace().collect();
-            let mut draft = Draft::new();
+            let mut draft = Draft::empty();
             draft.attempt.attempted_at = parts[1].parse::<i64>().expect("seconds") * 1_000;
             draft.has_outcome = true;
             draft.outcome.status = if parts[2] == "ok" { Status::Approved } else { Status::Declined };

@@ -1,15 +1,16 @@
 //! From the cells of a row to the fields of its records.
 
 use super::decimal::Decimal;
-use super::mapping::{Case, Field, Mapping, Source};
+use super::mapping::{Case, Field, Sheet, Source};
 use super::rejects::mask_card_numbers;
 use super::source::Cell;
-use super::targets::{Draft, REQUIRED, Set};
+use super::targets::{Fill, Set};
 use super::times::{read_time, wall_clock};
 use crate::domain::EpochMs;
 use chrono::{DateTime, SecondsFormat};
 use chrono_tz::Tz;
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// What a cell says after everything but its field's kind has been applied.
 enum Told {
@@ -19,64 +20,60 @@ enum Told {
 }
 
 /// The records that a row's cells tell, or the reason why they tell none.
-pub(super) fn draft(mapping: &Mapping, cells: &[Cell]) -> Result<Draft, String> {
-    let mut draft = Draft::new();
-    for field in &mapping.fields {
+pub(super) fn fill<D: Fill>(sheet: &Sheet<D>, cells: &[Cell]) -> Result<D, String> {
+    let mut draft = D::empty();
+    for field in &sheet.fields {
         let told = match &field.source {
             Source::Constant(text) => Ok(Told::Text(text.clone())),
-            Source::Column(index) => read_cell(mapping, field, cells.get(*index).unwrap_or(&Cell::Empty)),
+            Source::Column(index) => read_cell(sheet, field, cells.get(*index).unwrap_or(&Cell::Empty)),
         };
-        let (text, result) = match (told, field.target.set) {
+        let (text, result) = match (told, &field.target.set) {
             (Ok(Told::Instant(at)), Set::Time(set)) => {
                 set(&mut draft, at);
                 continue;
             }
-            (Ok(Told::Instant(at)), _) => put_text(field, instant_text(at), mapping.zone, &mut draft),
-            (Ok(Told::Text(text)), _) => put_text(field, text, mapping.zone, &mut draft),
-            (Ok(Told::Nothing), _) if is_required(field) => {
+            (Ok(Told::Instant(at)), _) => put_text(field, instant_text(at), sheet.zone, &mut draft),
+            (Ok(Told::Text(text)), _) => put_text(field, text, sheet.zone, &mut draft),
+            (Ok(Told::Nothing), _) if D::must_tell(field.target.path) => {
                 (String::new(), Err("has no value, and the mapping no default".to_owned()))
             }
             (Ok(Told::Nothing), _) => continue,
             (Err((text, rule)), _) => (text, Err(rule)),
         };
-        result.map_err(|rule| reason(mapping, field, &text, &rule))?;
+        result.map_err(|rule| reason(sheet, field, &text, &rule))?;
     }
     Ok(draft)
 }
 
-fn put_text(field: &Field, text: String, zone: Tz, draft: &mut Draft) -> (String, Result<(), String>) {
+fn put_text<D: Fill>(field: &Field<D>, text: String, zone: Tz, draft: &mut D) -> (String, Result<(), String>) {
     let result = put(field, &text, zone, draft);
     (text, result)
 }
 
-fn is_required(field: &Field) -> bool {
-    REQUIRED.contains(&field.target.path) || field.target.path == "payment.payment_id"
-}
-
-fn reason(mapping: &Mapping, field: &Field, text: &str, rule: &str) -> String {
+fn reason<D>(sheet: &Sheet<D>, field: &Field<D>, text: &str, rule: &str) -> String {
     let shown: String = mask_card_numbers(text).chars().take(64).collect();
     match &field.source {
-        Source::Column(index) => format!("{} from column {:?} is {shown:?}: {rule}", field.target.path, mapping.columns[*index]),
+        Source::Column(index) => format!("{} from column {:?} is {shown:?}: {rule}", field.target.path, sheet.columns[*index]),
         Source::Constant(_) => format!("{} is {shown:?}: {rule}", field.target.path),
     }
 }
 
 /// On failure the text and the rule that it breaks.
-fn read_cell(mapping: &Mapping, field: &Field, cell: &Cell) -> Result<Told, (String, String)> {
+fn read_cell<D>(sheet: &Sheet<D>, field: &Field<D>, cell: &Cell) -> Result<Told, (String, String)> {
     let text = match cell {
         Cell::Empty => None,
         Cell::Instant(at) => return Ok(Told::Instant(*at)),
         Cell::WallClock(ms) => {
-            let at = wall_clock(*ms, mapping.zone);
+            let at = wall_clock(*ms, sheet.zone);
             return at.map(Told::Instant).ok_or_else(|| (instant_text(*ms), "is no time in the mapping's time_zone".to_owned()));
         }
         Cell::Text(text) => match &field.json_path {
             None => Some(text.clone()),
-            Some(_) if is_empty(mapping, text) => None,
+            Some(_) if is_empty(sheet, text) => None,
             Some(path) => inside_json(text, path).map_err(|rule| (text.clone(), rule))?,
         },
     };
-    let text = text.filter(|text| !is_empty(mapping, text));
+    let text = text.filter(|text| !is_empty(sheet, text));
     let Some(text) = text.as_deref().map(str::trim).or(field.default.as_deref()) else {
         return Ok(Told::Nothing);
     };
@@ -92,9 +89,9 @@ fn read_cell(mapping: &Mapping, field: &Field, cell: &Cell) -> Result<Told, (Str
     Ok(Told::Text(field.values.get(&text).cloned().unwrap_or(text)))
 }
 
-fn is_empty(mapping: &Mapping, text: &str) -> bool {
+fn is_empty<D>(sheet: &Sheet<D>, text: &str) -> bool {
     let text = text.trim();
-    mapping.empty_values.iter().any(|empty| empty == text)
+    sheet.empty_values.iter().any(|empty| empty == text)
 }
 
 fn inside_json(text: &str, path: &str) -> Result<Option<String>, String> {
@@ -116,8 +113,8 @@ fn instant_text(at: EpochMs) -> String {
 }
 
 /// Reads a text by the field's kind and puts it into the draft, or says which rule it breaks.
-pub(super) fn put(field: &Field, text: &str, zone: Tz, draft: &mut Draft) -> Result<(), String> {
-    match field.target.set {
+pub(super) fn put<D: Fill>(field: &Field<D>, text: &str, zone: Tz, draft: &mut D) -> Result<(), String> {
+    match &field.target.set {
         Set::Text(set) => set(draft, text.to_owned()),
         Set::Word(set) => return set(draft, text),
         Set::Whole(set) => {
@@ -131,22 +128,23 @@ pub(super) fn put(field: &Field, text: &str, zone: Tz, draft: &mut Draft) -> Res
         }
         Set::Flag(set) => set(draft, flag(text).ok_or("must be true or false, yes or no, 1 or 0")?),
         Set::Money(set) => {
-            let exponent = field.unit.map_or(0, |unit| unit.exponent(&draft.attempt.payment.currency));
+            let exponent = field.unit.map_or(0, |unit| unit.exponent(draft.currency()));
             let value = number(field, text)?.scaled(exponent);
-            let currency = &draft.attempt.payment.currency;
-            set(draft, value.ok_or_else(|| format!("has more decimals than {currency} has here ({exponent}), or is too large"))?);
+            let wrong = || format!("has more decimals than {} has here ({exponent}), or is too large", draft.currency());
+            let value = value.ok_or_else(wrong)?;
+            set(draft, value);
         }
         Set::Duration(set) => {
             let exponent = field.unit.map_or(0, |unit| unit.exponent(""));
             set(draft, number(field, text)?.scaled_down(exponent, 1).ok_or("is too large")?);
         }
         Set::Time(set) => set(draft, read_time(text, &field.times, zone).ok_or("fits none of the mapping's time formats")?),
-        Set::List(set) => set(draft, list(text, &field.separator)?),
+        Set::List(set) => set(draft, list(text, field)?),
     }
     Ok(())
 }
 
-fn number(field: &Field, text: &str) -> Result<Decimal, String> {
+fn number<D>(field: &Field<D>, text: &str) -> Result<Decimal, String> {
     Decimal::parse(text, field.decimal_mark)
         .ok_or_else(|| format!("is not a decimal number with {:?} before its decimals", field.decimal_mark))
 }
@@ -159,17 +157,71 @@ fn flag(text: &str) -> Option<bool> {
     }
 }
 
-fn list(text: &str, separator: &str) -> Result<Vec<String>, String> {
-    if text.starts_with('[') {
+fn list<D>(text: &str, field: &Field<D>) -> Result<Vec<String>, String> {
+    let parts: Vec<String> = if text.starts_with('[') {
         let values: Vec<Value> = serde_json::from_str(text).map_err(|error| format!("is not a JSON array: {error}"))?;
-        return Ok(values.iter().filter_map(json_text).collect());
+        values.iter().filter_map(json_text).collect()
+    } else {
+        text.split(&field.separator).map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    };
+    Ok(parts.into_iter().map(|part| field.values.get(&part).cloned().unwrap_or(part)).collect())
+}
+
+/// What the columns of JSON hold beside what fields read of them, by column; nothing is left of a column that is read whole.
+pub(super) fn unread_json<D>(sheet: &Sheet<D>, cells: &[Cell]) -> Map<String, Value> {
+    let mut unread = Map::new();
+    for (index, column) in sheet.columns.iter().enumerate() {
+        let of_column = || sheet.fields.iter().filter(|field| field.source == Source::Column(index));
+        let Some(Cell::Text(text)) = cells.get(index).filter(|_| of_column().any(|field| field.json_path.is_some())) else {
+            continue;
+        };
+        let Ok(mut value) = serde_json::from_str::<Value>(text) else { continue };
+        for path in of_column().map(|field| field.json_path.as_deref().unwrap_or_default()) {
+            remove(&mut value, path);
+        }
+        let is_left = value.as_object().is_some_and(|object| !object.is_empty());
+        if is_left {
+            mask(&mut value);
+            unread.insert(column.clone(), value);
+        }
     }
-    Ok(text.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
+    unread
+}
+
+/// What nobody reads nobody has looked at: card numbers in it lose their digits.
+fn mask(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::Object(fields) => fields.values_mut().for_each(mask),
+        Value::String(_) | Value::Number(_) => {
+            let text = json_text(value).unwrap_or_default();
+            if let Cow::Owned(masked) = mask_card_numbers(&text) {
+                *value = Value::String(masked);
+            }
+        }
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+/// Takes out what a JSON pointer leads to, and what holds nothing else.
+fn remove(value: &mut Value, path: &str) {
+    let Some((parent, key)) = path.rsplit_once('/') else {
+        *value = Value::Null;
+        return;
+    };
+    let key = key.replace("~1", "/").replace("~0", "~");
+    let Some(object) = value.pointer_mut(parent).and_then(Value::as_object_mut) else { return };
+    object.remove(&key);
+    if object.is_empty() && !parent.is_empty() {
+        remove(value, parent);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::history::mapping::Mapping;
+    use crate::io::history::targets::Draft;
 
     /// A mapping in which `target` is read from the column `c` with `options`, beside what every row needs.
     fn mapping(target: &str, options: &str) -> Mapping {
@@ -192,11 +244,12 @@ mod tests {
     fn check(target: &str, options: &str, cell: &Cell, read: fn(&Draft) -> String, expect: Result<&str, &str>) {
         let mapping = mapping(target, options);
         let cells: Vec<Cell> = mapping
+            .sheet
             .columns
             .iter()
             .map(|name| if name == "at" { Cell::Text("1546300800000".into()) } else { cell.clone() })
             .collect();
-        let got = draft(&mapping, &cells).map(|d| read(&d));
+        let got = fill(&mapping.sheet, &cells).map(|d| read(&d));
         match (&got, expect) {
             (Ok(value), Ok(want)) => assert_eq!(value, want, "{target} {options} {cell:?}"),
             (Err(reason), Err(part)) => assert!(reason.contains(part) && reason.contains(target), "{reason}"),
@@ -262,6 +315,23 @@ mod tests {
         check("algorithm", options, &text(r#"{"routing": {}}"#), algorithm, Ok("None"));
         check("algorithm", options, &text("NULL"), algorithm, Ok("None"));
         check("algorithm", options, &text("{broken"), algorithm, Err("is not the JSON"));
+    }
+
+    #[test]
+    fn what_no_field_reads_of_a_json_column_is_kept() {
+        let mapping = mapping("algorithm", ", json_path = \"/routing/by\"");
+        let unread = |text: &str| {
+            let cells: Vec<Cell> = mapping.sheet.columns.iter().map(|_| Cell::Text(text.to_owned())).collect();
+            Value::Object(unread_json(&mapping.sheet, &cells)).to_string()
+        };
+        assert_eq!(unread(r#"{"routing": {"by": "rule", "ms": 3}, "a/b": [1]}"#), r#"{"c":{"a/b":[1],"routing":{"ms":3}}}"#);
+        assert_eq!(unread(r#"{"routing": {"by": "rule"}}"#), "{}");
+        assert_eq!((unread("[1]").as_str(), unread("{oops").as_str()), ("{}", "{}"));
+        let card = unread(r#"{"pan": 4111111111111111, "of": ["4111 1111 1111 1111", 7]}"#);
+        assert_eq!(card, r#"{"c":{"pan":"411111**********","of":["4111 11** **** ****",7]}}"#);
+        let mut value = serde_json::json!({"a/b": {"~": 1}});
+        remove(&mut value, "/a~1b/~0");
+        assert_eq!(value, serde_json::json!({}));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! History in files of any shape, read by a mapping into the engine's records.
 //!
 //! Owns: the mapping language (`mapping`), the sources (`source`: CSV, JSON lines, Parquet), the conversion of a cell into a
-//! field (`convert`), the finding of payments (`chains`), the rejects file and the report.
+//! field (`convert`), the finding of payments (`chains`), the rejects file and the report; and static rules from files (`rules`), by
+//! mappings of the same language.
 //! Never sends a record anywhere, never reads a clock, and never stops at a bad row: a row that cannot be used becomes a
 //! [`Reject`] with file, row number and reason, and reading goes on.
 //! Neighbours: `domain` gives the records and their checks; the replay command carries what is read to an engine or a log.
@@ -20,6 +21,7 @@ mod convert;
 mod source;
 mod chains;
 mod spread;
+mod rules;
 mod reader;
 mod rejects;
 mod report;
@@ -29,8 +31,10 @@ pub use mapping::Mapping;
 pub use reader::{HistoryReader, Progress};
 pub use rejects::RejectsFile;
 pub use report::{HistoryReport, PspCount};
+pub use rules::{ImportedRules, RuleMapping};
 
 use crate::domain::payment::{PaymentAttempt, PaymentOutcome, RoutingRequest};
+use serde_json::{Map, Value};
 use std::io;
 use thiserror::Error;
 
@@ -68,6 +72,8 @@ pub struct HistoryEvents {
     /// Absent when the mapping or the row tells no result.
     pub outcome: Option<PaymentOutcome>,
     pub place: ChainPlace,
+    /// What the row's columns of JSON hold that no field reads, by column.
+    pub unread: Map<String, Value>,
 }
 
 /// A row that is left out, and why.

@@ -10,7 +10,7 @@ use super::targets::Draft;
 use super::{HistoryError, HistoryEvents, HistoryRow, Reject, Requests};
 use crate::domain::payment::{PaymentOutcome, RoutingRequest};
 use crate::domain::{EpochMs, InvalidRecord, Validate};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub struct HistoryReader {
     late_rows: u64,
     /// Rows of the open file, and those of them that were used.
     rows_of_file: (u64, u64),
+    /// Columns that no field reads and the mapping does not name, by file.
+    unread_columns: BTreeMap<Arc<str>, Vec<String>>,
     /// Files that were read in order, and of which no row was used.
     unused_files: Vec<Arc<str>>,
     bytes_of_read_files: u64,
@@ -85,7 +87,7 @@ impl HistoryReader {
         let mut bytes_total = 0;
         for path in files {
             bytes_total += file_bytes(path)?;
-            RowSource::open(path, &mapping)?;
+            RowSource::open(path, &mapping.sheet)?;
         }
         Ok(Self {
             chains: Chains::new(mapping.chains.clone()),
@@ -99,6 +101,7 @@ impl HistoryReader {
             last_at: None,
             late_rows: 0,
             rows_of_file: (0, 0),
+            unread_columns: BTreeMap::new(),
             unused_files: Vec::new(),
             bytes_of_read_files: 0,
             bytes_total,
@@ -119,6 +122,11 @@ impl HistoryReader {
     /// Files with rows of which not one was used, as far as they are read. Known of files in order only.
     pub fn unused_files(&self) -> &[Arc<str>] {
         &self.unused_files
+    }
+
+    /// Columns that no field reads and that the mapping does not name as ignored, by file, as far as files are read to their end.
+    pub fn unread_columns(&self) -> &BTreeMap<Arc<str>, Vec<String>> {
+        &self.unread_columns
     }
 
     fn next_history_row(&mut self) -> Result<Option<HistoryRow>, HistoryError> {
@@ -181,7 +189,7 @@ impl HistoryReader {
                 let Some(path) = self.waiting.pop_front() else {
                     return Ok(None);
                 };
-                let source = RowSource::open(&path, &self.mapping)?;
+                let source = RowSource::open(&path, &self.mapping.sheet)?;
                 self.open = Some((Arc::from(path.display().to_string()), source));
                 continue;
             };
@@ -191,6 +199,11 @@ impl HistoryReader {
                 return Ok(Some(candidate(&self.mapping, row, file)));
             }
             self.bytes_of_read_files += source.bytes_read();
+            let unread = source.unread().iter().filter(|name| !self.mapping.sheet.ignored.contains(name));
+            let unread: Vec<String> = unread.cloned().collect();
+            if !unread.is_empty() {
+                self.unread_columns.insert(file.clone(), unread);
+            }
             if let (1.., 0, Order::AsRead) = (self.rows_of_file.0, self.rows_of_file.1, &self.order) {
                 self.unused_files.push(file.clone());
             }
@@ -244,11 +257,13 @@ fn file_bytes(path: &Path) -> Result<u64, HistoryError> {
 
 fn candidate(mapping: &Mapping, row: RawRow, file: Arc<str>) -> Result<Candidate, Reject> {
     let RawRow { number, text, cells } = row;
-    let text = text.unwrap_or_else(|| cells.as_ref().map_or_else(|_| String::new(), |cells| cells_text(mapping, cells)));
+    let text =
+        text.unwrap_or_else(|| cells.as_ref().map_or_else(|_| String::new(), |cells| cells_text(&mapping.sheet.columns, cells)));
     let origin = Origin { file, row: number, text };
     let read = cells.and_then(|cells| {
-        let draft = convert::draft(mapping, &cells)?;
-        let counts = mapping.counts.map(|rule| Counts::read(&rule, &mapping.columns, &cells)).transpose()?;
+        let mut draft: Draft = convert::fill(&mapping.sheet, &cells)?;
+        draft.unread = convert::unread_json(&mapping.sheet, &cells);
+        let counts = mapping.counts.map(|rule| Counts::read(&rule, &mapping.sheet.columns, &cells)).transpose()?;
         Ok((chains::key(&mapping.chains, &cells, &draft), draft, counts))
     });
     match read {
@@ -258,19 +273,19 @@ fn candidate(mapping: &Mapping, row: RawRow, file: Arc<str>) -> Result<Candidate
 }
 
 /// A row of a file that holds no text: the mapped columns as JSON.
-fn cells_text(mapping: &Mapping, cells: &[Cell]) -> String {
+pub(super) fn cells_text(columns: &[String], cells: &[Cell]) -> String {
     let value = |cell: &Cell| match cell {
         Cell::Empty => serde_json::Value::Null,
         Cell::Text(text) => text.as_str().into(),
         Cell::Instant(ms) | Cell::WallClock(ms) => (*ms).into(),
     };
-    let object: serde_json::Map<_, _> = mapping.columns.iter().cloned().zip(cells.iter().map(value)).collect();
+    let object: serde_json::Map<_, _> = columns.iter().cloned().zip(cells.iter().map(value)).collect();
     serde_json::Value::Object(object).to_string()
 }
 
 /// The records of a row, complete and checked.
 fn events(draft: Draft, placed: &Placed, requests: Requests) -> Result<HistoryEvents, InvalidRecord> {
-    let Draft { mut attempt, outcome, has_outcome, latency_ms, occurred_at, attempt_number } = draft;
+    let Draft { mut attempt, outcome, has_outcome, latency_ms, occurred_at, attempt_number, unread } = draft;
     attempt.attempt_number = attempt_number.unwrap_or(i32::try_from(placed.place.length).unwrap_or(i32::MAX));
     let payment = &mut attempt.payment;
     payment.payment_id = placed.payment_id.to_string();
@@ -311,14 +326,15 @@ fn events(draft: Draft, placed: &Placed, requests: Requests) -> Result<HistoryEv
     if let Some(outcome) = &outcome {
         outcome.validate()?;
     }
-    Ok(HistoryEvents { request, attempt, outcome, place: placed.place })
+    Ok(HistoryEvents { request, attempt, outcome, place: placed.place, unread })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::history::mapping::{Shape, Sheet};
     use crate::io::history::source::Format;
-    use crate::io::history::targets::TARGETS;
+    use crate::io::history::targets::Fill;
     use proptest::prelude::*;
 
     const MAPPING: &str = r#"
@@ -446,7 +462,7 @@ mod tests {
 
     /// Pieces that mappings are made of, right and wrong, in any combination.
     fn any_field() -> impl Strategy<Value = String> {
-        let target = prop::sample::select(TARGETS.iter().map(|target| target.path).collect::<Vec<_>>());
+        let target = prop::sample::select(Draft::TARGETS.iter().map(|target| target.path).collect::<Vec<_>>());
         let options = [
             "column = \"a\"",
             "column = \"b.c\"",
@@ -500,7 +516,9 @@ mod tests {
                     \"payment.currency\" = { constant = \"EUR\" }";
                 let head = format!("sorted = {sorted}\n[chains]\nsame = [\"a\"]\ngap_s = 0\n[fields]\n{needed}\n");
                 let with_extra = Mapping::parse(&format!("{head}{extra}"), "m.toml").or_else(|_| Mapping::parse(&head, "m.toml"));
-                let mapping = Mapping { format: Some(format), ..with_extra.expect("a good mapping") };
+                let mapping = with_extra.expect("a good mapping");
+                let shape = Shape { format: Some(format), ..mapping.sheet.shape };
+                let mapping = Mapping { sheet: Sheet { shape, ..mapping.sheet }, ..mapping };
                 if let Ok(reader) = HistoryReader::open(std::slice::from_ref(&path), mapping, Requests::PerPayment) {
                     // A row has at least one byte.
                     prop_assert!(reader.count() <= bytes.len() + 1);

@@ -1,4 +1,5 @@
-//! The fields that a mapping can fill: each with its path, its kind, and how it is put into the records.
+//! The fields that a mapping can fill: each with its path, its kind, and how it is put into the records. What a mapping of attempts fills is a
+//! [`Draft`]; that of rules has a table of its own (`rules`).
 
 use crate::domain::payment::{
     Airline, Card, CardType, Customer, Geo, Initiator, InstallmentKind, Installments, MessageConfig, Payment, PaymentAttempt,
@@ -7,6 +8,7 @@ use crate::domain::payment::{
 use crate::domain::{EpochMs, PspId};
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde_json::{Map, Value};
 
 /// The records of one row while they are filled.
 #[derive(Clone, Debug)]
@@ -19,37 +21,50 @@ pub(super) struct Draft {
     pub(super) occurred_at: Option<EpochMs>,
     /// `None` when the attempts of a payment are to be counted.
     pub(super) attempt_number: Option<i32>,
+    /// What columns of JSON hold that no field reads, by column.
+    pub(super) unread: Map<String, Value>,
+}
+
+/// What the cells of a row are put into.
+pub(super) trait Fill: Sized + 'static {
+    /// All its fields: the currency before the money that is read in it.
+    const TARGETS: &'static [Target<Self>];
+    /// What a row says that tells nothing.
+    fn empty() -> Self;
+    /// That of its money.
+    fn currency(&self) -> &str;
+    /// Whether a mapped field must have a value.
+    fn must_tell(path: &str) -> bool;
 }
 
 /// A field by its kind, with the setter that takes such a value.
-#[derive(Clone, Copy)]
-pub(super) enum Set {
-    Text(fn(&mut Draft, String)),
+pub(super) enum Set<D> {
+    Text(fn(&mut D, String)),
     /// One of a fixed set of words; the setter's error lists them.
-    Word(fn(&mut Draft, &str) -> Result<(), String>),
-    Whole(fn(&mut Draft, i32)),
-    Number(fn(&mut Draft, f64)),
-    Flag(fn(&mut Draft, bool)),
-    Money(fn(&mut Draft, i64)),
-    Duration(fn(&mut Draft, i64)),
-    Time(fn(&mut Draft, EpochMs)),
-    List(fn(&mut Draft, Vec<String>)),
+    Word(fn(&mut D, &str) -> Result<(), String>),
+    Whole(fn(&mut D, i32)),
+    Number(fn(&mut D, f64)),
+    Flag(fn(&mut D, bool)),
+    Money(fn(&mut D, i64)),
+    Duration(fn(&mut D, i64)),
+    Time(fn(&mut D, EpochMs)),
+    List(fn(&mut D, Vec<String>)),
 }
 
-pub(super) struct Target {
+pub(super) struct Target<D: 'static> {
     pub(super) path: &'static str,
-    pub(super) set: Set,
+    pub(super) set: Set<D>,
 }
 
 /// Fields without which a row is no attempt: to be mapped, and not empty.
 pub(super) const REQUIRED: [&str; 5] =
     ["psp_id", "attempted_at", "payment.merchant_id", "payment.amount_minor", "payment.currency"];
 
-const fn target(path: &'static str, set: Set) -> Target {
+pub(super) const fn target<D>(path: &'static str, set: Set<D>) -> Target<D> {
     Target { path, set }
 }
 
-pub(super) const TARGETS: &[Target] = &[
+const TARGETS: &[Target<Draft>] = &[
     // Money reads the currency, so the currency comes first.
     target("payment.currency", Set::Text(|d, v| d.attempt.payment.currency = v)),
     target("payment.amount_minor", Set::Money(|d, v| d.attempt.payment.amount_minor = v)),
@@ -144,9 +159,19 @@ fn geo(draft: &mut Draft) -> &mut Geo {
     draft.attempt.payment.geo.get_or_insert_default()
 }
 
-impl Draft {
-    /// What a row says that tells nothing: a card payment whose other particulars are unknown.
-    pub(super) fn new() -> Self {
+impl Fill for Draft {
+    const TARGETS: &'static [Target<Self>] = TARGETS;
+
+    fn currency(&self) -> &str {
+        &self.attempt.payment.currency
+    }
+
+    fn must_tell(path: &str) -> bool {
+        REQUIRED.contains(&path) || path == "payment.payment_id"
+    }
+
+    /// A card payment whose other particulars are unknown.
+    fn empty() -> Self {
         let psp_id = PspId::new("");
         let message = MessageConfig {
             initiator: Initiator::Unknown,
@@ -203,9 +228,19 @@ impl Draft {
             algorithm: None,
             skip_reasons: Vec::new(),
         };
-        Self { attempt, outcome, has_outcome: false, latency_ms: None, occurred_at: None, attempt_number: None }
+        Self {
+            attempt,
+            outcome,
+            has_outcome: false,
+            latency_ms: None,
+            occurred_at: None,
+            attempt_number: None,
+            unread: Map::new(),
+        }
     }
+}
 
+impl Draft {
     pub(super) fn approved(&self) -> bool {
         self.has_outcome && self.outcome.status == Status::Approved
     }

@@ -1,7 +1,7 @@
 //! One field of a mapping: where its value comes from and how it is read.
 
 use super::super::convert;
-use super::super::targets::{Draft, Set, Target};
+use super::super::targets::{Fill, Set, Target};
 use super::super::times::{DEFAULT_FORMATS, TimeFormat};
 use super::{Wrong, wrong};
 use crate::domain::money::currency_exponent;
@@ -9,8 +9,8 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-pub(in super::super) struct Field {
-    pub(in super::super) target: &'static Target,
+pub(in super::super) struct Field<D: 'static> {
+    pub(in super::super) target: &'static Target<D>,
     pub(in super::super) source: Source,
     pub(in super::super) json_path: Option<String>,
     pub(in super::super) default: Option<String>,
@@ -23,7 +23,7 @@ pub(in super::super) struct Field {
     pub(in super::super) separator: String,
 }
 
-impl fmt::Debug for Field {
+impl<D> fmt::Debug for Field<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = {:?}", self.target.path, self.source)
     }
@@ -115,7 +115,7 @@ pub(super) fn column_index(name: String, columns: &mut Vec<String>) -> usize {
     })
 }
 
-pub(super) fn check(target: &'static Target, raw: RawField, columns: &mut Vec<String>) -> Result<Field, Wrong> {
+pub(super) fn check<D: Fill>(target: &'static Target<D>, raw: RawField, columns: &mut Vec<String>) -> Result<Field<D>, Wrong> {
     let key = format!("fields.{}", target.path);
     check_options(target, &raw, &key)?;
     let source = match (raw.column, raw.constant) {
@@ -148,7 +148,7 @@ pub(super) fn check(target: &'static Target, raw: RawField, columns: &mut Vec<St
 }
 
 /// An option that has no say for the field's kind is a mistake of the mapping.
-fn check_options(target: &Target, raw: &RawField, key: &str) -> Result<(), Wrong> {
+fn check_options<D>(target: &Target<D>, raw: &RawField, key: &str) -> Result<(), Wrong> {
     let unit_fits = match raw.unit {
         None => true,
         Some(Unit::Minor | Unit::Major) => matches!(target.set, Set::Money(_)),
@@ -182,7 +182,7 @@ fn check_options(target: &Target, raw: &RawField, key: &str) -> Result<(), Wrong
 }
 
 /// A constant, default or mapped value that its field cannot take would fail every row: better said now.
-fn check_fixed_texts(field: &Field, key: &str) -> Result<(), Wrong> {
+fn check_fixed_texts<D: Fill>(field: &Field<D>, key: &str) -> Result<(), Wrong> {
     // What depends on the row's currency or zone can only be judged with the row.
     if matches!(field.target.set, Set::Money(_) | Set::Time(_)) {
         return Ok(());
@@ -192,7 +192,7 @@ fn check_fixed_texts(field: &Field, key: &str) -> Result<(), Wrong> {
         Source::Column(_) => None,
     };
     for text in constant.into_iter().chain(field.values.values()) {
-        convert::put(field, text, chrono_tz::UTC, &mut Draft::new())
+        convert::put(field, text, chrono_tz::UTC, &mut D::empty())
             .map_err(|rule| (key.to_owned(), format!("{text:?}: {rule}")))?;
     }
     Ok(())

@@ -8,6 +8,7 @@
 //! sorted = true                     # false: rows are not in order of time, so all are read and sorted first
 //! time_zone = "UTC"                 # of times that name no zone (IANA name)
 //! empty_values = ["", "NULL"]       # texts that mean "no value"; default [""]; null of JSON and Parquet is always empty
+//! ignored = ["LOADED_AT"]           # columns that are known and not read; others that are not read are reported
 //!
 //! [chains]                          # how attempts become payments, when no column holds the payment's id
 //! same = ["country", "amount"]      # columns in which the attempts of a payment agree
@@ -27,7 +28,7 @@
 //! - money: `unit = "minor"` (default, whole) or `"major"` (decimal, by the currency's ISO 4217 exponent); `decimal_mark`
 //! - durations: `unit = "ms"` (default) or `"s"`; `decimal_mark`
 //! - times: `time`, a format or a list tried in order: `rfc3339`, `epoch_s`, `epoch_ms`, `epoch_us`, `epoch_ns`, strftime
-//! - lists: a JSON array, or parts between `separator` (default `,`)
+//! - lists: a JSON array, or parts between `separator` (default `,`); `values` holds for each part
 //! - flags: true/false, yes/no, t/f, y/n, 1/0
 //!
 //! A row may also count attempts instead of being one, such as those of a PSP in an hour. It then has no status and no chains:
@@ -49,25 +50,39 @@ pub(super) use field::{Case, Field, Source};
 
 use super::HistoryError;
 use super::source::Format;
-use super::targets::{REQUIRED, TARGETS};
+use super::targets::{Draft, Fill, REQUIRED};
 use crate::domain::payment::Status;
 use chrono_tz::Tz;
 use field::RawField;
 use serde::Deserialize;
 use std::path::Path;
 
-/// A checked mapping.
+/// What files look like, and how the cells of a row become a `D`.
 #[derive(Debug)]
-pub struct Mapping {
-    pub(super) format: Option<Format>,
-    pub(super) delimiter: u8,
-    pub(super) sorted: bool,
+pub(super) struct Sheet<D: 'static> {
+    pub(super) shape: Shape,
     pub(super) zone: Tz,
     pub(super) empty_values: Vec<String>,
     /// The columns that are read, each once; fields and chain keys point into it.
     pub(super) columns: Vec<String>,
     /// In the order of the targets: the currency before the money.
-    pub(super) fields: Vec<Field>,
+    pub(super) fields: Vec<Field<D>>,
+    /// Columns that are known and not read.
+    pub(super) ignored: Vec<String>,
+}
+
+/// How a file is taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) format: Option<Format>,
+    pub(super) delimiter: u8,
+}
+
+/// A checked mapping of attempts.
+#[derive(Debug)]
+pub struct Mapping {
+    pub(super) sheet: Sheet<Draft>,
+    pub(super) sorted: bool,
     pub(super) chains: ChainRule,
     pub(super) counts: Option<CountsRule>,
 }
@@ -99,9 +114,20 @@ struct RawMapping {
     sorted: Option<bool>,
     time_zone: Option<String>,
     empty_values: Option<Vec<String>>,
+    ignored: Option<Vec<String>>,
     chains: Option<RawChains>,
     counts: Option<RawCounts>,
     fields: toml::Table,
+}
+
+/// What mappings of every kind have in common.
+pub(super) struct RawSheet {
+    pub(super) format: Option<Format>,
+    pub(super) delimiter: Option<char>,
+    pub(super) time_zone: Option<String>,
+    pub(super) empty_values: Option<Vec<String>>,
+    pub(super) ignored: Option<Vec<String>>,
+    pub(super) fields: toml::Table,
 }
 
 #[derive(Deserialize)]
@@ -149,13 +175,14 @@ impl Mapping {
 }
 
 /// Key and problem.
-type Wrong = (String, String);
+pub(super) type Wrong = (String, String);
 
-fn wrong<T>(key: &str, problem: impl Into<String>) -> Result<T, Wrong> {
+pub(super) fn wrong<T>(key: &str, problem: impl Into<String>) -> Result<T, Wrong> {
     Err((key.to_owned(), problem.into()))
 }
 
-fn check(raw: RawMapping) -> Result<Mapping, Wrong> {
+/// Checks what every mapping has; its fields are read in the order of the targets.
+pub(super) fn check_sheet<D: Fill>(raw: RawSheet) -> Result<Sheet<D>, Wrong> {
     let delimiter = match u8::try_from(raw.delimiter.unwrap_or(',')) {
         Ok(byte) if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => byte,
         _ => return wrong("delimiter", "must be one ASCII character, neither a quote nor a line end"),
@@ -168,13 +195,27 @@ fn check(raw: RawMapping) -> Result<Mapping, Wrong> {
         );
     };
     let mut found = Vec::new();
-    flatten("", raw.fields, &mut found)?;
+    flatten::<D>("", raw.fields, &mut found)?;
     found.sort_by_key(|(index, _)| *index);
     let mut columns = Vec::new();
     let mut fields = Vec::with_capacity(found.len());
     for (index, raw_field) in found {
-        fields.push(field::check(&TARGETS[index], raw_field, &mut columns)?);
+        fields.push(field::check(&D::TARGETS[index], raw_field, &mut columns)?);
     }
+    Ok(Sheet {
+        shape: Shape { format: raw.format, delimiter },
+        zone,
+        empty_values: raw.empty_values.unwrap_or_else(|| vec![String::new()]),
+        columns,
+        fields,
+        ignored: raw.ignored.unwrap_or_default(),
+    })
+}
+
+fn check(raw: RawMapping) -> Result<Mapping, Wrong> {
+    let RawMapping { format, delimiter, sorted, time_zone, empty_values, ignored, chains, counts, fields } = raw;
+    let mut sheet: Sheet<Draft> = check_sheet(RawSheet { format, delimiter, time_zone, empty_values, ignored, fields })?;
+    let fields = &sheet.fields;
     for path in REQUIRED {
         if !fields.iter().any(|f| f.target.path == path) {
             return wrong(&format!("fields.{path}"), "is missing: an attempt cannot do without it; map a column or a constant");
@@ -183,30 +224,23 @@ fn check(raw: RawMapping) -> Result<Mapping, Wrong> {
     if fields.iter().any(|f| f.target.path == "attempted_at" && matches!(f.source, Source::Constant(_))) {
         return wrong("fields.attempted_at", "is a constant; every attempt has its own time: map a column");
     }
-    let (chains, counts) = match raw.counts {
-        None => (check_chains(raw.chains, &fields, &mut columns)?, None),
-        Some(_) if raw.chains.is_some() => {
+    let (chains, counts) = match counts {
+        None => (check_chains(chains, &sheet.fields, &mut sheet.columns)?, None),
+        Some(_) if chains.is_some() => {
             return wrong("chains", "has no say where rows count attempts: who tried again is not known; remove it, or [counts]");
         }
         Some(counts) => {
-            let counts = check_counts(counts, &fields, &mut columns)?;
+            let counts = check_counts(counts, &sheet.fields, &mut sheet.columns)?;
             (ChainRule { same: Vec::new(), gap_ms: 0, until_approved: false }, Some(counts))
         }
     };
-    Ok(Mapping {
-        format: raw.format,
-        delimiter,
-        sorted: raw.sorted.unwrap_or(true),
-        zone,
-        empty_values: raw.empty_values.unwrap_or_else(|| vec![String::new()]),
-        columns,
-        fields,
-        chains,
-        counts,
-    })
+    if let Some(name) = sheet.ignored.iter().find(|name| sheet.columns.contains(name)) {
+        return wrong("ignored", format!("names {name:?}, which a field reads; remove one of the two"));
+    }
+    Ok(Mapping { sheet, sorted: sorted.unwrap_or(true), chains, counts })
 }
 
-fn check_counts(raw: RawCounts, fields: &[Field], columns: &mut Vec<String>) -> Result<CountsRule, Wrong> {
+fn check_counts(raw: RawCounts, fields: &[Field<Draft>], columns: &mut Vec<String>) -> Result<CountsRule, Wrong> {
     let own = ["payment.payment_id", "attempt_id", "status", "occurred_at", "attempt_number"];
     if let Some(field) = fields.iter().find(|field| own.contains(&field.target.path)) {
         let path = field.target.path;
@@ -224,7 +258,7 @@ fn check_counts(raw: RawCounts, fields: &[Field], columns: &mut Vec<String>) -> 
     Ok(CountsRule { attempts, successes, otherwise, over_ms })
 }
 
-fn check_chains(raw: Option<RawChains>, fields: &[Field], columns: &mut Vec<String>) -> Result<ChainRule, Wrong> {
+fn check_chains(raw: Option<RawChains>, fields: &[Field<Draft>], columns: &mut Vec<String>) -> Result<ChainRule, Wrong> {
     let mapped = |path: &str| fields.iter().any(|f| f.target.path == path);
     let raw = raw.unwrap_or(RawChains { same: None, gap_s: None, until: None });
     if mapped("payment.payment_id") {
@@ -255,11 +289,11 @@ fn check_chains(raw: Option<RawChains>, fields: &[Field], columns: &mut Vec<Stri
 }
 
 /// Target indices with their tables. Dotted keys may be quoted or nested: both end here.
-fn flatten(prefix: &str, table: toml::Table, into: &mut Vec<(usize, RawField)>) -> Result<(), Wrong> {
+fn flatten<D: Fill>(prefix: &str, table: toml::Table, into: &mut Vec<(usize, RawField)>) -> Result<(), Wrong> {
     for (key, value) in table {
         let path = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
         let at = format!("fields.{path}");
-        let index = TARGETS.iter().position(|target| target.path == path);
+        let index = D::TARGETS.iter().position(|target| target.path == path);
         match (index, value) {
             (Some(index), value @ toml::Value::Table(_)) => {
                 let raw = value.try_into().map_err(|error: toml::de::Error| (at.clone(), error.message().to_owned()))?;
@@ -269,19 +303,19 @@ fn flatten(prefix: &str, table: toml::Table, into: &mut Vec<(usize, RawField)>) 
                 into.push((index, raw));
             }
             (Some(_), _) => return wrong(&at, "must be a table such as { column = \"NAME\" } or { constant = \"VALUE\" }"),
-            (None, toml::Value::Table(inner)) if is_group(&path) => flatten(&path, inner, into)?,
-            (None, _) => return wrong(&at, format!("is no field of the records; there are: {}", all_paths())),
+            (None, toml::Value::Table(inner)) if is_group::<D>(&path) => flatten::<D>(&path, inner, into)?,
+            (None, _) => return wrong(&at, format!("is no field of the records; there are: {}", all_paths::<D>())),
         }
     }
     Ok(())
 }
 
-fn is_group(path: &str) -> bool {
-    TARGETS.iter().any(|target| target.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+fn is_group<D: Fill>(path: &str) -> bool {
+    D::TARGETS.iter().any(|target| target.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
-fn all_paths() -> String {
-    TARGETS.iter().map(|target| target.path).collect::<Vec<_>>().join(", ")
+fn all_paths<D: Fill>() -> String {
+    D::TARGETS.iter().map(|target| target.path).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -320,11 +354,14 @@ mod tests {
     #[test]
     fn a_good_mapping_reads_each_column_once_and_the_currency_first() {
         let mapping = Mapping::parse(GOOD, "m.toml").expect("good");
-        let mut columns = mapping.columns.clone();
+        let mut columns = mapping.sheet.columns.clone();
         columns.sort();
         assert_eq!(columns, ["PSP", "amount", "at", "brand", "country", "ok"]);
-        assert_eq!(mapping.fields[0].target.path, "payment.currency");
-        assert_eq!(mapping.chains.same.iter().map(|&i| mapping.columns[i].as_str()).collect::<Vec<_>>(), ["country", "amount"]);
+        assert_eq!(mapping.sheet.fields[0].target.path, "payment.currency");
+        assert_eq!(
+            mapping.chains.same.iter().map(|&i| mapping.sheet.columns[i].as_str()).collect::<Vec<_>>(),
+            ["country", "amount"]
+        );
     }
 
     #[test]
@@ -352,6 +389,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         check("[chains]", "sorted = false\ntime_zone = \"America/Mexico_City\"\ndelimiter = \"\\t\"\n[chains]", "");
+        check("[chains]", "ignored = [\"other\"]\n[chains]", "");
+        check("[chains]", "ignored = [\"PSP\"]\n[chains]", "ignored: names \"PSP\"");
         check("[chains]", "sorted_by = 1\n[chains]", "unknown field `sorted_by`");
         check("[chains]", "time_zone = \"Mars\"\n[chains]", "time_zone: \"Mars\"");
         check("[chains]", "delimiter = \"\\\"\"\n[chains]", "delimiter");

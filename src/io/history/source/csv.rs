@@ -19,6 +19,7 @@ pub(in super::super) struct CsvRows<R> {
     header_len: usize,
     /// For each column of the mapping its place in the row.
     places: Vec<usize>,
+    unread: Vec<String>,
 }
 
 /// One row, split.
@@ -29,7 +30,7 @@ struct Record {
 
 impl<R: BufRead> CsvRows<R> {
     pub(super) fn open(reader: R, delimiter: u8, columns: &[String], file: String) -> Result<Self, HistoryError> {
-        let mut rows = Self { lines: Lines::new(reader), file, delimiter, header_len: 0, places: Vec::new() };
+        let mut rows = Self { lines: Lines::new(reader), file, delimiter, header_len: 0, places: Vec::new(), unread: Vec::new() };
         let problem = |file: &str, problem: &str| HistoryError::Format { file: file.to_owned(), problem: problem.to_owned() };
         let Some(record) = rows.next_record()? else {
             return Err(problem(&rows.file, "is empty; a CSV file starts with a line that names its columns"));
@@ -48,7 +49,12 @@ impl<R: BufRead> CsvRows<R> {
             rows.places.push(place);
         }
         rows.header_len = header.len();
+        rows.unread = header.into_iter().filter(|name| !columns.contains(name)).collect();
         Ok(rows)
+    }
+
+    pub(super) fn unread(&self) -> &[String] {
+        &self.unread
     }
 
     pub(super) fn bytes_read(&self) -> u64 {

@@ -11,11 +11,19 @@ pub(in super::super) struct JsonRows<R> {
     lines: Lines<R>,
     file: String,
     columns: Vec<String>,
+    /// Keys of objects so far that lead to no column; a bounded number.
+    unread: Vec<String>,
 }
+
+const UNREAD_MAX: usize = 1_000;
 
 impl<R: BufRead> JsonRows<R> {
     pub(super) fn open(reader: R, columns: Vec<String>, file: String) -> Self {
-        Self { lines: Lines::new(reader), file, columns }
+        Self { lines: Lines::new(reader), file, columns, unread: Vec::new() }
+    }
+
+    pub(super) fn unread(&self) -> &[String] {
+        &self.unread
     }
 
     pub(super) fn bytes_read(&self) -> u64 {
@@ -35,10 +43,15 @@ impl<R: BufRead> JsonRows<R> {
         Ok(Some(RawRow { number: line.number, text: Some(String::from_utf8_lossy(&line.bytes).into_owned()), cells }))
     }
 
-    fn cells(&self, bytes: &[u8]) -> Result<Vec<Cell>, String> {
+    fn cells(&mut self, bytes: &[u8]) -> Result<Vec<Cell>, String> {
         let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("is not JSON: {error}"))?;
-        if !value.is_object() {
-            return Err("is not a JSON object".to_owned());
+        let Some(object) = value.as_object() else { return Err("is not a JSON object".to_owned()) };
+        for key in object.keys() {
+            let is_read =
+                |column: &String| column.strip_prefix(key.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+            if self.unread.len() < UNREAD_MAX && !self.columns.iter().any(is_read) && !self.unread.contains(key) {
+                self.unread.push(key.clone());
+            }
         }
         let cell = |column: &String| find(&value, column).and_then(json_text).map_or(Cell::Empty, Cell::Text);
         Ok(self.columns.iter().map(cell).collect())

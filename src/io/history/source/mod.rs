@@ -11,7 +11,7 @@ use self::csv::CsvRows;
 use self::json_lines::JsonRows;
 use self::parquet::ParquetRows;
 use super::HistoryError;
-use super::mapping::Mapping;
+use super::mapping::Sheet;
 use crate::domain::EpochMs;
 use serde::Deserialize;
 use std::fs::File;
@@ -53,17 +53,16 @@ pub(super) enum RowSource {
 
 impl RowSource {
     /// Opens a file and checks that it has the columns that the mapping reads, as far as its format tells.
-    pub(super) fn open(path: &Path, mapping: &Mapping) -> Result<Self, HistoryError> {
+    pub(super) fn open<D>(path: &Path, sheet: &Sheet<D>) -> Result<Self, HistoryError> {
         let file = path.display().to_string();
         let opened = File::open(path).map_err(|source| HistoryError::Io { file: file.clone(), source })?;
-        match mapping.format.map_or_else(|| format_of(path), Ok)? {
-            Format::Csv => {
-                CsvRows::open(BufReader::with_capacity(1 << 16, opened), mapping.delimiter, &mapping.columns, file).map(Self::Csv)
-            }
+        match sheet.shape.format.map_or_else(|| format_of(path), Ok)? {
+            Format::Csv => CsvRows::open(BufReader::with_capacity(1 << 16, opened), sheet.shape.delimiter, &sheet.columns, file)
+                .map(Self::Csv),
             Format::JsonLines => {
-                Ok(Self::JsonLines(JsonRows::open(BufReader::with_capacity(1 << 16, opened), mapping.columns.clone(), file)))
+                Ok(Self::JsonLines(JsonRows::open(BufReader::with_capacity(1 << 16, opened), sheet.columns.clone(), file)))
             }
-            Format::Parquet => ParquetRows::open(opened, &mapping.columns, file).map(|rows| Self::Parquet(Box::new(rows))),
+            Format::Parquet => ParquetRows::open(opened, &sheet.columns, file).map(|rows| Self::Parquet(Box::new(rows))),
         }
     }
 
@@ -73,6 +72,15 @@ impl RowSource {
             Self::Csv(rows) => rows.next_row(),
             Self::JsonLines(rows) => rows.next_row(),
             Self::Parquet(rows) => rows.next_row(),
+        }
+    }
+
+    /// Columns that are there, or were in the rows so far, and are not read.
+    pub(super) fn unread(&self) -> &[String] {
+        match self {
+            Self::Csv(rows) => rows.unread(),
+            Self::JsonLines(rows) => rows.unread(),
+            Self::Parquet(rows) => rows.unread(),
         }
     }
 

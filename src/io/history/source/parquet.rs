@@ -16,6 +16,7 @@ pub(in super::super) struct ParquetRows {
     rows: RowIter<'static>,
     file: String,
     columns: Vec<Column>,
+    unread: Vec<String>,
     number: u64,
     rows_total: u64,
     bytes_total: u64,
@@ -70,11 +71,17 @@ impl ParquetRows {
             let clock = path.last().map(|leaf| clock(leaf)).unwrap_or_default();
             found.push(Column { path: path.iter().map(|node| node.name().to_owned()).collect(), clock });
         }
+        let is_read = |name: &str| projected.iter().any(|known| known.name() == name);
+        let unread = root.get_fields().iter().map(|field| field.name().to_owned()).filter(|name| !is_read(name)).collect();
         let projection = Type::group_type_builder(root.name()).with_fields(projected).build();
         let rows = projection
             .and_then(|projection| RowIter::from_file_into(Box::new(reader)).project(Some(projection)))
             .map_err(|error| problem(format!("has a schema that cannot be read: {error}")))?;
-        Ok(Self { rows, file, columns: found, number: 0, rows_total, bytes_total })
+        Ok(Self { rows, file, columns: found, unread, number: 0, rows_total, bytes_total })
+    }
+
+    pub(super) fn unread(&self) -> &[String] {
+        &self.unread
     }
 
     /// Parquet is not read from front to back: the share of rows stands for the share of bytes.
