@@ -172,7 +172,7 @@ impl ImportedRules {
                         }
                     }
                     Err(reason) => {
-                        read.rejects.push(Reject { file: file.clone(), row: number, reason, text: text.unwrap_or_default() })
+                        read.rejects.push(Reject { file: file.clone(), row: number, reason, text: text.unwrap_or_default() });
                     }
                 }
             }

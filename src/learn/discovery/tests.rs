@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::payment::HardSoft;
 use serde_json::json;
 
 const MONDAY: i64 = 1_767_571_200_000;
@@ -98,7 +99,6 @@ fn declines_latencies_skips_and_fields() {
     let report = report(ROWS);
     let declines: Vec<_> =
         report.declines.iter().map(|it| (it.psp_id.as_str(), it.hard_soft.unwrap(), it.attempts, it.share)).collect();
-    use crate::domain::payment::HardSoft;
     assert!(
         declines.contains(&("a", HardSoft::Soft, 2, 0.5)) && declines.contains(&("a", HardSoft::Hard, 1, 0.25)),
         "{declines:?}"
