@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Static rules from an export of the merchant's, such as VW_ROUTING_MERCHANT_RULE, as `[[rules]]` of the configuration
+    /// Static rules from an export of the merchant's, such as `VW_ROUTING_MERCHANT_RULE`, as `[[rules]]` of the configuration
     Import(Options),
 }
 

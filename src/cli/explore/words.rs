@@ -124,8 +124,8 @@ pub(super) fn pivot(cut: &Cut, report: &DiscoveryReport, cell: fn(&smartrouter::
     let columns: Vec<Option<&str>> = std::iter::once(None).chain(report.psps.iter().map(|psp| Some(psp.name.as_str()))).collect();
     let values = cut.rows.iter().filter(|row| row.psp_id.is_none()).map(|row| row.value.as_str());
     let row = |value: &str| {
-        let of = |psp: &Option<&str>| cut.rows.iter().find(|row| row.value == value && row.psp_id.as_deref() == *psp);
-        let cells = columns.iter().map(|psp| of(psp).map_or_else(|| "–".to_owned(), cell));
+        let of = |psp: Option<&str>| cut.rows.iter().find(|row| row.value == value && row.psp_id.as_deref() == psp);
+        let cells = columns.iter().map(|psp| of(*psp).map_or_else(|| "–".to_owned(), cell));
         std::iter::once(value.to_owned()).chain(cells).collect()
     };
     values.map(row).collect()

@@ -34,7 +34,7 @@ pub(in crate::cli) struct Options {
 }
 
 #[derive(Debug, Deserialize)]
-struct Hour {
+struct Hourly {
     psp_id: String,
     hour: EpochMs,
     attempts: u64,
@@ -74,7 +74,7 @@ pub(super) fn tell(screen: &Screen, asked: &Asked<'_>, options: &Options) -> Res
     // Hours are whole, and the first one needs its baseline.
     let (from, to) = (asked.from.div_euclid(HOUR_MS) * HOUR_MS, asked.to);
     let since = SQL.replace("@from@", &(from - baseline_ms).to_string());
-    let hours: Vec<Hour> = asked.rows(&since.replace("@stage_max@", &stage_max.to_string()))?;
+    let hours: Vec<Hourly> = asked.rows(&since.replace("@stage_max@", &stage_max.to_string()))?;
     let within: Vec<EpochMs> = hours.iter().map(|hour| hour.hour).filter(|hour| (from..to).contains(hour)).collect();
     let (Some(first), Some(last)) = (within.iter().min(), within.iter().max()) else {
         return asked.nothing("ATHIA_STAGE_OUTCOMES", "attempted_at", "attempt");
@@ -131,7 +131,7 @@ impl Counted {
 }
 
 /// Each PSP over the whole time, by day and by hour (UTC), each beside what lay before it. Hours and days without attempts are left out.
-fn weigh(hours: Vec<Hour>, [from, to]: [EpochMs; 2], baseline_ms: i64) -> (Vec<Bucket>, Vec<Bucket>, Vec<Bucket>) {
+fn weigh(hours: Vec<Hourly>, [from, to]: [EpochMs; 2], baseline_ms: i64) -> (Vec<Bucket>, Vec<Bucket>, Vec<Bucket>) {
     let mut by_psp: BTreeMap<String, BTreeMap<EpochMs, Proportion>> = BTreeMap::new();
     for hour in hours {
         let counted = Proportion::new(hour.approvals, hour.attempts);
@@ -267,8 +267,8 @@ fn section(psp_id: &str, told: &Told) -> String {
 mod tests {
     use super::*;
 
-    fn hour(psp_id: &str, hour: i64, attempts: u64, approvals: u64) -> Hour {
-        Hour { psp_id: psp_id.to_owned(), hour: hour * HOUR_MS, attempts, approvals }
+    fn hour(psp_id: &str, hour: i64, attempts: u64, approvals: u64) -> Hourly {
+        Hourly { psp_id: psp_id.to_owned(), hour: hour * HOUR_MS, attempts, approvals }
     }
 
     #[test]

@@ -32,7 +32,7 @@ struct Chain {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Day {
+struct Daily {
     day: String,
     payments: u64,
     approved_at_first: u64,
@@ -76,11 +76,13 @@ struct Told {
     approval_rate_at_first: Option<Estimate>,
     groups: BTreeMap<&'static str, Vec<Group>>,
     chains: Vec<ChainTold>,
-    days: Vec<Day>,
+    days: Vec<Daily>,
 }
 
+type ValueOf = fn(&Chain) -> String;
+
 /// How retries are told apart, in the order in which it is shown.
-const CUTS: [(&str, fn(&Chain) -> String); 5] = [
+const CUTS: [(&str, ValueOf); 5] = [
     ("stage", |it| format!("attempt {}", it.stage)),
     ("category before", |it| told_or(&it.previous_category, "no category told")),
     ("decline before", |it| told_or(&it.previous_hard_soft, "neither hard nor soft")),
@@ -89,7 +91,7 @@ const CUTS: [(&str, fn(&Chain) -> String); 5] = [
 ];
 
 pub(super) fn tell(screen: &Screen, asked: &Asked<'_>) -> Result<String> {
-    let days: Vec<Day> = asked.rows(PAYMENTS)?;
+    let days: Vec<Daily> = asked.rows(PAYMENTS)?;
     if days.is_empty() {
         return asked.nothing("ATHIA_SESSION_SUMMARY", "first_attempted_at", "payment");
     }
@@ -102,11 +104,11 @@ pub(super) fn tell(screen: &Screen, asked: &Asked<'_>) -> Result<String> {
     Ok(page(&told))
 }
 
-fn weigh(chains: Vec<Chain>, mut days: Vec<Day>) -> Told {
+fn weigh(chains: Vec<Chain>, mut days: Vec<Daily>) -> Told {
     for day in &mut days {
         day.success = Proportion::new(day.recovered, day.retried).interval();
     }
-    let sum = |of: fn(&Day) -> u64| days.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&Daily) -> u64| days.iter().map(of).sum::<u64>();
     let (payments, at_first) = (sum(|day| day.payments), sum(|day| day.approved_at_first));
     let (retried, recovered) = (sum(|day| day.retried), sum(|day| day.recovered));
     let groups = CUTS.iter().map(|(cut, name)| (*cut, grouped(&chains, *name))).collect();
@@ -233,11 +235,11 @@ fn page(told: &Told) -> String {
         let story = [it.stage.to_string(), it.previous_psp_id.clone(), told_or(&it.previous_category, "–"), it.psp_id.clone()];
         story.into_iter().chain([it.attempts.to_string(), it.approvals.to_string(), percent(it.approval_rate)]).collect()
     };
-    let day = |it: &Day| {
+    let day = |it: &Daily| {
         let counts = [it.payments, it.approved_at_first, it.retried, it.recovered].map(|count| count.to_string());
         std::iter::once(it.day.clone()).chain(counts).chain([percent(it.success)]).collect()
     };
-    let mark = |it: &Day| {
+    let mark = |it: &Daily| {
         let told = format!("{}: {} of {} payments", it.day, percent(it.success), it.retried);
         Some(Mark { at: midday(&it.day)?, share: it.success?, told, stands_out: false })
     };
@@ -271,7 +273,7 @@ mod tests {
             attempts,
             approvals,
         };
-        let day = |day: &str, payments, approved_at_first, retried, recovered| Day {
+        let day = |day: &str, payments, approved_at_first, retried, recovered| Daily {
             day: day.to_owned(),
             payments,
             approved_at_first,

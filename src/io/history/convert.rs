@@ -324,7 +324,7 @@ mod tests {
             let cells: Vec<Cell> = mapping.sheet.columns.iter().map(|_| Cell::Text(text.to_owned())).collect();
             Value::Object(unread_json(&mapping.sheet, &cells)).to_string()
         };
-        assert_eq!(unread(r#"{"routing": {"by": "rule", "ms": 3}, "a/b": [1]}"#), r#"{"c":{"a/b":[1],"routing":{"ms":3}}}"#);
+        assert_eq!(unread(r#"{"routing": {"by": "rule", "ms": 3}, "a/b": [1]}"#), r#"{"c":{"routing":{"ms":3},"a/b":[1]}}"#);
         assert_eq!(unread(r#"{"routing": {"by": "rule"}}"#), "{}");
         assert_eq!((unread("[1]").as_str(), unread("{oops").as_str()), ("{}", "{}"));
         let card = unread(r#"{"pan": 4111111111111111, "of": ["4111 1111 1111 1111", 7]}"#);

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// One try of a question; between two the connection's errors are read.
 const TRY: Duration = Duration::from_secs(1);
+/// A broker with much to do tells of new topics later than it answers: so many times as long.
+const TOLD_PATIENCE: u32 = 3;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const OFFSETS: &str = "__consumer_offsets";
 /// Topics of Kafka itself.
@@ -234,10 +236,16 @@ pub(super) fn create_topics(log: &KafkaLog, topics: &[TopicDescription]) -> Resu
         }
     }
     let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
-    let start = Instant::now();
+    let (start, patience) = (Instant::now(), log.options.answer_timeout() * TOLD_PATIENCE);
     loop {
         match require_topics(log, &names) {
-            Err(LogError::NoTopic(_)) if start.elapsed() < log.options.answer_timeout() => std::thread::sleep(RETRY_PAUSE),
+            Err(LogError::NoTopic(_)) if start.elapsed() < patience => std::thread::sleep(RETRY_PAUSE),
+            Err(LogError::NoTopic(topic)) => {
+                return Err(LogError::Unavailable(format!(
+                    "the topics are made, but after {} s no broker tells of {topic}; `smartrouter topics check` says when they are there",
+                    patience.as_secs()
+                )));
+            }
             outcome => return outcome,
         }
     }
