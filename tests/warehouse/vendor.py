@@ -11,7 +11,7 @@ PORT, ACCOUNT, USER, KEY = sys.argv[1:]
 ROWS, CHANNEL = 3_000, "VENDOR-0"
 PROPERTIES = {
     "account": ACCOUNT, "user": USER, "private_key": pathlib.Path(KEY).read_text(), "scheme": "https", "host": "localhost", "port": PORT,
-    "mgmt_http_timeout_seconds": "10", "data_http_timeout_seconds": "10",
+    "mgmt_http_timeout_seconds": "2", "data_http_timeout_seconds": "2",
 }
 
 
