@@ -71,7 +71,7 @@ def bucket(attempts, psp, start, end, past):
     difference = above(now, before)
     return {"psp_id": psp, "at": millis(start), "attempts": now[1], "approvals": now[0], "approval_rate": wilson(*now),
             "baseline": before[0] / before[1] if before[1] else None, "baseline_attempts": before[1], "above_baseline": difference,
-            "stands_out": difference is not None and (difference["low"] > 0 or difference["high"] < 0)}
+            "stands_out": now[1] >= 30 and difference is not None and (difference["low"] > 0 or difference["high"] < 0)}
 
 
 def approval(stages, first_only, days, start=None, end=None):

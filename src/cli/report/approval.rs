@@ -12,6 +12,8 @@ use smartrouter::learn::{Estimate, Proportion};
 use std::collections::BTreeMap;
 
 const SQL: &str = include_str!("approval.sql");
+/// Fewer attempts are not judged: one failure by itself would stand out.
+const JUDGED_MIN: u64 = 30;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// All PSPs together: no PSP has such an id.
@@ -53,7 +55,7 @@ struct Bucket {
     baseline: Option<f64>,
     baseline_attempts: u64,
     above_baseline: Option<Estimate>,
-    /// The interval of the difference leaves out zero.
+    /// The interval of the difference leaves out zero, and there are attempts enough to say so.
     stands_out: bool,
 }
 
@@ -125,7 +127,7 @@ impl Counted {
             baseline: baseline.share(),
             baseline_attempts: baseline.trials,
             above_baseline,
-            stands_out: above_baseline.is_some_and(|it| it.low > 0.0 || it.high < 0.0),
+            stands_out: counted.trials >= JUDGED_MIN && above_baseline.is_some_and(|it| it.low > 0.0 || it.high < 0.0),
         }
     }
 }
@@ -186,12 +188,12 @@ fn opening(told: &Told) -> String {
 
 /// Hours that differ from their baseline, farthest first, and a line that says how many of them chance would make.
 fn standing_out(told: &Told) -> (Vec<&Bucket>, String) {
-    let compared = told.hours.iter().filter(|hour| hour.above_baseline.is_some()).count();
+    let compared = told.hours.iter().filter(|hour| hour.attempts >= JUDGED_MIN && hour.above_baseline.is_some()).count();
     let mut hours: Vec<&Bucket> = told.hours.iter().filter(|hour| hour.stands_out).collect();
     let distance = |hour: &Bucket| hour.above_baseline.map_or(0.0, |it| it.low.max(-it.high));
     hours.sort_by(|a, b| distance(b).total_cmp(&distance(a)));
     let line = format!(
-        "{} of {compared} hours of a PSP stand out; some {:.0} would by chance alone. Those with the surest difference first.",
+        "{} of {compared} hours of a PSP with {JUDGED_MIN} attempts or more stand out; some {:.0} would by chance alone. Those with the surest difference first.",
         hours.len(),
         compared as f64 * 0.05
     );
@@ -302,5 +304,8 @@ mod tests {
         for (got, want) in [above.value, above.low, above.high].into_iter().zip([-0.4, -0.5519, -0.2440]) {
             assert!((got - want).abs() < 5e-5, "{above:?}");
         }
+        // One attempt that failed differs from all before it, and says nothing.
+        let (_, _, alone) = weigh(vec![hour("a", 0, 100, 90), hour("a", 24, 1, 0)], [24 * HOUR_MS, 25 * HOUR_MS], 7 * DAY_MS);
+        assert!(alone.iter().all(|it| it.above_baseline.is_some_and(|above| above.high < 0.0) && !it.stands_out), "{alone:?}");
     }
 }

@@ -211,7 +211,7 @@ fn remove(value: &mut Value, path: &str) {
     };
     let key = key.replace("~1", "/").replace("~0", "~");
     let Some(object) = value.pointer_mut(parent).and_then(Value::as_object_mut) else { return };
-    object.remove(&key);
+    object.shift_remove(&key);
     if object.is_empty() && !parent.is_empty() {
         remove(value, parent);
     }
