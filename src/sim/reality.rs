@@ -83,6 +83,8 @@ pub struct Reality {
     psps: Vec<SimPsp>,
     scenario: Scenario,
     retries: Retries,
+    /// By PSP, then issuer: what the connection between both adds at the start.
+    affinity: Vec<Vec<f64>>,
     /// By PSP: a number that stays the same when others come and go.
     psp_keys: Vec<u64>,
 }
@@ -96,7 +98,9 @@ const TYPICAL_USD: f64 = 120.0;
 impl Reality {
     pub(super) fn new(run: u64, start_at: EpochMs, psps: &[SimPsp], scenario: &Scenario, retries: &Retries) -> Self {
         let psp_keys: Vec<u64> = psps.iter().map(|psp| number_of(psp.id.as_str())).collect();
-        Self { run, start_at, psps: psps.to_vec(), scenario: scenario.clone(), retries: retries.clone(), psp_keys }
+        let drawn = |(psp, key): (&SimPsp, &u64)| (0..ISSUERS.len()).map(|bank| draw_affinity(psp, *key, bank, 0)).collect();
+        let affinity = psps.iter().zip(&psp_keys).map(drawn).collect();
+        Self { run, start_at, affinity, psps: psps.to_vec(), scenario: scenario.clone(), retries: retries.clone(), psp_keys }
     }
 
     /// `None` for a PSP that the world does not have.
@@ -212,11 +216,8 @@ impl Reality {
     /// What the connection between a PSP and an issuer adds. Where it drifts it goes from each draw to the next one along a quarter of
     /// a circle, which keeps its spread.
     fn affinity(&self, index: usize, bank: usize, at: EpochMs) -> f64 {
-        let drawn = |turn: u64| {
-            let spread = self.psps[index].approval.bank_spread;
-            spread * Draw::keyed(0, Purpose::Affinity, self.psp_keys[index], turn << 32 | bank as u64).normal()
-        };
-        let Some(days) = self.scenario.drift_days else { return drawn(0) };
+        let Some(days) = self.scenario.drift_days else { return self.affinity[index][bank] };
+        let drawn = |turn: u64| draw_affinity(&self.psps[index], self.psp_keys[index], bank, turn);
         let turns = ((at - self.start_at) as f64 / (days * DAY_MS)).max(0.0);
         let (sine, cosine) = (turns.fract() * FRAC_PI_2).sin_cos();
         cosine * drawn(turns as u64) + sine * drawn(turns as u64 + 1)
@@ -341,6 +342,11 @@ fn coded(status: Status, code: Option<&str>) -> Answer {
         heard: true,
         by_outage: false,
     }
+}
+
+/// What the connection between a PSP and an issuer adds after so many whole drifts.
+fn draw_affinity(psp: &SimPsp, psp_key: u64, bank: usize, turn: u64) -> f64 {
+    psp.approval.bank_spread * Draw::keyed(0, Purpose::Affinity, psp_key, turn << 32 | bank as u64).normal()
 }
 
 fn logistic(log_odds: f64) -> f64 {

@@ -17,7 +17,7 @@
 //! when.currencies = { column = "CURRENCY" }             # and so on: as in the configuration
 //! ```
 
-use super::mapping::{RawSheet, Sheet, check_sheet, wrong};
+use super::mapping::{self, RawSheet, Sheet, check_sheet, wrong};
 use super::rejects::mask_card_numbers;
 use super::source::{Format, RawRow, RowSource};
 use super::targets::{Fill, Set, Target, target};
@@ -43,26 +43,21 @@ struct RawRuleMapping {
 
 impl RuleMapping {
     pub fn load(path: &Path) -> Result<Self, HistoryError> {
-        let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, &file),
-            Err(source) => Err(HistoryError::Io { file, source }),
-        }
+        let (text, file) = mapping::read(path)?;
+        Self::parse(&text, &file)
     }
 
     /// `file` names the mapping in errors.
     pub fn parse(text: &str, file: &str) -> Result<Self, HistoryError> {
-        let raw: RawRuleMapping = toml::from_str(text)
-            .map_err(|error| HistoryError::MappingSyntax { file: file.to_owned(), problem: error.to_string() })?;
-        let RawRuleMapping { format, delimiter, empty_values, ignored, fields } = raw;
-        let raw = RawSheet { format, delimiter, time_zone: None, empty_values, ignored, fields };
-        let sheet = check_sheet(raw).and_then(|sheet: Sheet<RuleDraft>| {
+        mapping::checked(text, file, |raw: RawRuleMapping| {
+            let RawRuleMapping { format, delimiter, empty_values, ignored, fields } = raw;
+            let raw = RawSheet { format, delimiter, time_zone: None, empty_values, ignored, fields };
+            let sheet: Sheet<RuleDraft> = check_sheet(raw)?;
             match ["id", "psps"].into_iter().find(|path| !sheet.fields.iter().any(|field| field.target.path == *path)) {
                 Some(path) => wrong(&format!("fields.{path}"), "is missing: a rule cannot do without it; map a column"),
-                None => Ok(sheet),
+                None => Ok(Self(sheet)),
             }
-        });
-        sheet.map(Self).map_err(|(key, problem)| HistoryError::Mapping { file: file.to_owned(), key, problem })
+        })
     }
 }
 

@@ -55,6 +55,7 @@ use crate::domain::payment::Status;
 use chrono_tz::Tz;
 use field::RawField;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::path::Path;
 
 /// What files look like, and how the cells of a row become a `D`.
@@ -159,19 +160,34 @@ const SECONDS_PER_HOUR: u32 = 3_600;
 
 impl Mapping {
     pub fn load(path: &Path) -> Result<Self, HistoryError> {
-        let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, &file),
-            Err(source) => Err(HistoryError::Io { file, source }),
-        }
+        let (text, file) = read(path)?;
+        Self::parse(&text, &file)
     }
 
     /// `file` names the mapping in errors.
     pub fn parse(text: &str, file: &str) -> Result<Self, HistoryError> {
-        let raw: RawMapping = toml::from_str(text)
-            .map_err(|error| HistoryError::MappingSyntax { file: file.to_owned(), problem: error.to_string() })?;
-        check(raw).map_err(|(key, problem)| HistoryError::Mapping { file: file.to_owned(), key, problem })
+        checked(text, file, check)
     }
+}
+
+/// The text of a mapping, and how errors name it.
+pub(super) fn read(path: &Path) -> Result<(String, String), HistoryError> {
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((text, file)),
+        Err(source) => Err(HistoryError::Io { file, source }),
+    }
+}
+
+/// What the text of a mapping says, once `check` has nothing to say against it.
+pub(super) fn checked<R: DeserializeOwned, T>(
+    text: &str,
+    file: &str,
+    check: impl FnOnce(R) -> Result<T, Wrong>,
+) -> Result<T, HistoryError> {
+    let raw = toml::from_str(text)
+        .map_err(|error| HistoryError::MappingSyntax { file: file.to_owned(), problem: error.to_string() })?;
+    check(raw).map_err(|(key, problem)| HistoryError::Mapping { file: file.to_owned(), key, problem })
 }
 
 /// Key and problem.

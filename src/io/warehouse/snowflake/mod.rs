@@ -227,18 +227,7 @@ impl SnowflakeWarehouse {
             what: &what,
             service: Service::Rows,
             method: Method::PUT,
-            path: &[
-                "v2",
-                "streaming",
-                "databases",
-                &self.settings.database,
-                "schemas",
-                &self.settings.schema,
-                "pipes",
-                &pipe,
-                "channels",
-                name,
-            ],
+            path: &pipe_path(&self.settings, &["v2", "streaming"], &pipe, &["channels", name]),
             query: &[("requestId", &request_id())],
             body: Body::Json(&body),
         };
@@ -282,25 +271,11 @@ impl SnowflakeWarehouse {
         let what = format!("appending to the channel {name} of {}", channel.table);
         let token = |offset: i64| format!("{offset}@{}", self.log_id);
         let (first, last) = (token(portion.offsets.0), token(portion.offsets.1));
-        let path = [
-            "v2",
-            "streaming",
-            "data",
-            "databases",
-            &self.settings.database,
-            "schemas",
-            &self.settings.schema,
-            "pipes",
-            &pipe,
-            "channels",
-            &name,
-            "rows",
-        ];
         let call = Call {
             what: &what,
             service: Service::Rows,
             method: Method::POST,
-            path: &path,
+            path: &pipe_path(&self.settings, &["v2", "streaming", "data"], &pipe, &["channels", &name, "rows"]),
             query: &[
                 ("continuationToken", continuation),
                 ("startOffsetToken", &first),
@@ -366,16 +341,7 @@ impl SnowflakeWarehouse {
             what: &what,
             service: Service::Rows,
             method: Method::POST,
-            path: &[
-                "v2",
-                "streaming",
-                "databases",
-                &self.settings.database,
-                "schemas",
-                &self.settings.schema,
-                "pipes",
-                &resource,
-            ],
+            path: &pipe_path(&self.settings, &["v2", "streaming"], &resource, &[]),
             query: &[("requestId", &request_id())],
             body: Body::Json(&body),
         };
@@ -478,6 +444,11 @@ fn takes_rows(what: &str, status: &Status) -> Result<(), SnowflakeError> {
         return Ok(());
     }
     Err(SnowflakeError::refused(what, Refusal::new(code, status.last_error_message.as_deref().unwrap_or_default())))
+}
+
+/// What belongs to a pipe, in one of the vendor's services.
+fn pipe_path<'a>(settings: &'a SnowflakeSettings, service: &[&'a str], pipe: &'a str, behind: &[&'a str]) -> Vec<&'a str> {
+    [service, &["databases", &settings.database, "schemas", &settings.schema, "pipes", pipe], behind].concat()
 }
 
 /// The vendor's names know neither case nor dots; topics that differ in these alone Kafka refuses, or warns of.
