@@ -18,8 +18,11 @@ Kinds of faults:
 import asyncio
 import collections
 import dataclasses
+import fcntl
+import pathlib
 import random
 import struct
+import tempfile
 import threading
 import typing
 
@@ -61,6 +64,9 @@ class Proxy:
         host, port = bootstrap.rsplit(":", 1)
         self.upstream, self.place = (host, int(port) + 2), (host, int(port) + 3)
         self.bootstrap = f"{host}:{int(port) + 3}"
+        # The broker names one place to its clients: who comes second waits until the first is gone.
+        self.turn = open(pathlib.Path(tempfile.gettempdir(), f"smartrouter-proxy-{self.place[1]}"), "w")
+        fcntl.flock(self.turn, fcntl.LOCK_EX)
         self.dice, self.lock = random.Random(seed), threading.Lock()
         self.faults, self.links = [], set()
         self.strikes, self.seen = collections.Counter(), collections.Counter()
@@ -112,6 +118,7 @@ class Proxy:
 
         asyncio.run_coroutine_threadsafe(end(), self.loop)
         self.thread.join(10)
+        self.turn.close()
 
     # In the loop's thread.
 
