@@ -4,7 +4,7 @@ use super::{Sync, SyncError};
 use crate::domain::EpochMs;
 use crate::io::codec::RecordKind;
 use crate::io::log::{LogError, Polled, Position, Reader, Record};
-use crate::io::warehouse::{Channel, Place, Row, Warehouse, row};
+use crate::io::warehouse::{Channel, Place, Row, Table, Warehouse, row};
 use crate::runtime::clock::wall_ms;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -55,9 +55,9 @@ impl Sync {
         let mut reader = self.log.reader()?;
         let mut found = Vec::new();
         for hole in holes {
-            let is_of = |(table, _): &(&crate::io::warehouse::Table, RecordKind)| table.name == hole.channel.table;
+            let is_of = |(table, _): &(&Table, RecordKind)| table.name == hole.channel.table;
             let Some((_, kind)) = self.catalogue.streamed().find(is_of) else { continue };
-            found.push(self.read_hole(hole, kind, of, reader.as_mut(), warehouse.as_deref_mut())?);
+            found.push(self.read_hole(hole, kind, of, (reader.as_mut(), warehouse.as_deref_mut()))?);
         }
         Ok(found)
     }
@@ -67,8 +67,7 @@ impl Sync {
         hole: Hole,
         kind: RecordKind,
         of: &Range<EpochMs>,
-        reader: &mut dyn Reader,
-        mut warehouse: Option<&mut (dyn Warehouse + 'static)>,
+        (reader, mut warehouse): (&mut dyn Reader, Option<&mut (dyn Warehouse + 'static)>),
     ) -> Result<Found, SyncError> {
         let at = hole.channel.at.clone();
         let (first, _) = reader.bounds(&at)?;

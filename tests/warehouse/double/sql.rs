@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Of a row, or bound to a statement.
 type Values = Vec<Option<String>>;
+/// Columns, name and type, and rows.
+type View = (Vec<(&'static str, &'static str)>, Vec<Values>);
 
 #[derive(Default)]
 pub(crate) struct Sql {
@@ -17,8 +19,8 @@ pub(crate) struct Sql {
     /// Comments of views, and rights on objects, names in capitals.
     pub(crate) views: BTreeMap<String, String>,
     pub(crate) rights: BTreeSet<(String, String)>,
-    /// Columns of the merchant's own views, name and type, and their rows.
-    pub(crate) own: BTreeMap<String, (Vec<(&'static str, &'static str)>, Vec<Values>)>,
+    /// The merchant's own views.
+    pub(crate) own: BTreeMap<String, View>,
     /// Rows of small tables, by table and its first two values.
     pub(crate) merged: BTreeMap<(String, Values), Values>,
     /// (how it begins, status, code, message) of statements that are refused.
@@ -86,7 +88,7 @@ impl State {
 }
 
 impl Sql {
-    fn own_of(&self, statement: &str) -> Option<&(Vec<(&'static str, &'static str)>, Vec<Values>)> {
+    fn own_of(&self, statement: &str) -> Option<&View> {
         let rest = statement.strip_prefix("SELECT * FROM ")?;
         self.own.get(rest.split(' ').next()?)
     }

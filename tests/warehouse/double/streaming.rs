@@ -10,6 +10,8 @@ const PIPE_SUFFIX: &str = "-STREAMING";
 
 /// Database, pipe, channel; in capitals.
 type Name = (String, String, String);
+/// Table, topic and partition, and the rows there: offset, and that of the row before.
+type Rows = ([String; 3], Vec<(i64, Option<i64>)>);
 
 #[derive(Default)]
 pub(crate) struct Channels {
@@ -144,8 +146,8 @@ impl Channels {
         self.all.iter_mut().filter(move |((of, in_pipe, _), _)| of == database && *in_pipe == pipe)
     }
 
-    /// Table, topic and partition of each channel that has rows, and these by offset with that of the row before.
-    fn places(&self, database: &str) -> Vec<([String; 3], Vec<(i64, Option<i64>)>)> {
+    /// Of each channel that has any.
+    fn places(&self, database: &str) -> Vec<Rows> {
         let of = self.all.iter().filter(|((of, ..), channel)| of == database && !channel.rows.is_empty());
         let place = |((_, pipe, _), channel): (&Name, &Channel)| {
             let first = &channel.rows[0];
@@ -174,7 +176,7 @@ impl Channels {
 
     /// As the check for gaps and doubles says it.
     fn spans(&self, database: &str) -> Vec<Vec<Option<String>>> {
-        let span = |(place, rows): ([String; 3], Vec<(i64, Option<i64>)>)| {
+        let span = |(place, rows): Rows| {
             let gaps = rows.windows(2).filter(|rows| rows[1].1.unwrap_or(-1) != rows[0].0).count();
             let numbers = [rows.len() as i64, rows[0].0, rows[rows.len() - 1].0, 0, gaps as i64];
             place.into_iter().chain(numbers.map(|it| it.to_string())).map(Some).collect()
