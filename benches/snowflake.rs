@@ -4,10 +4,10 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "what cannot be set up is to stop, and stdout is where a bench reports"
 )]
 
-#[allow(dead_code, reason = "shared with the tests of the warehouse")]
 #[path = "../tests/warehouse/double/mod.rs"]
 mod double;
 #[allow(dead_code, reason = "shared with the tests of the warehouse")]

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Options {
-    /// Its name, with its database and schema where these are not the configured ones: ABTESTING.PUBLIC.ALL_VIEWS_FLAT
+    /// Its name; before it, with dots between, its database and schema where these are not the configured ones
     #[arg(value_name = "VIEW")]
     view: String,
     /// Where it goes; what an interrupted fetch left beside it is gone on with
