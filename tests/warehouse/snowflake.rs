@@ -123,7 +123,7 @@ fn rows_that_are_passed_over_are_told_and_what_is_wrong_says_what_to_do() {
     let program = Program { env: env(&double), ..Program::new(dir.path()) };
     stages(&open(dir.path()));
     traffic(&open(dir.path()), 0..40);
-    double.with(|it| it.channels.refused.extend([2]));
+    double.with(|it| it.channels.refused.extend([1]));
     let done = program.run(&["sync", "--once"], &[]);
     let said = String::from_utf8_lossy(&done.stderr).into_owned() + &String::from_utf8_lossy(&done.stdout);
     assert!(
