@@ -5,7 +5,6 @@
 
 use serde_yaml_ng::Value;
 use smartrouter::config::{Config, LoadOptions};
-use smartrouter::io::warehouse::Catalogue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -280,23 +279,4 @@ fn the_readme_names_commands_targets_and_files_that_exist() {
     for service in ["--profile simulator", "9464"] {
         assert!(readme.contains(service), "README does not say {service}");
     }
-}
-
-#[test]
-fn the_vendors_connector_reads_the_topics_that_fill_tables() {
-    let file: serde_json::Value = serde_json::from_str(&read("deploy/snowflake-connector.json")).unwrap();
-    let text = |key: &str| file["config"][key].as_str().unwrap_or_else(|| panic!("{key} is not given"));
-    let catalogue = Catalogue::shipped().unwrap();
-    let expected: BTreeMap<&str, String> =
-        catalogue.streamed().map(|(table, kind)| (kind.topic(), format!("{}_RECORDS", table.name))).collect();
-    let named: BTreeSet<&str> = text("topics").split(',').collect();
-    assert_eq!(named, expected.keys().copied().collect());
-    let tables: BTreeMap<&str, String> = text("snowflake.topic2table.map")
-        .split(',')
-        .map(|pair| pair.split_once(':').unwrap())
-        .map(|(topic, table)| (topic, table.to_owned()))
-        .collect();
-    assert_eq!(tables, expected, "none of the tables that `sync` fills");
-    assert_eq!(text("consumer.override.isolation.level"), "read_committed", "aborted records are none");
-    assert!(text("snowflake.private.key").starts_with("${"), "no key in the file");
 }

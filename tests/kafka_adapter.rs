@@ -225,27 +225,6 @@ fn an_open_transaction_hides_what_lies_behind_it_until_its_owner_comes_back() {
 }
 
 #[test]
-fn the_end_of_a_transaction_wakes_a_reader_whose_fetch_waits() {
-    let Some(bootstrap) = bootstrap() else { return };
-    let case = Case::new(bootstrap);
-    let (input, out, group) = (case.topic("input", 1), case.topic("out", 1), case.name("group"));
-    // Longer than the case has patience.
-    let properties = ["fetch.wait.max.ms", "socket.timeout.ms"].map(|key| (key.to_owned(), "300000".to_owned())).into();
-    let waiting = KafkaOptions { bootstrap: case.bootstrap.clone(), properties, ..KafkaOptions::default() };
-    let mut reader = KafkaLog::connect(waiting).expect("connect").reader().expect("reader");
-    reader.assign(&[(at(&out, 0), Position::Beginning)]).expect("assign");
-    let mut member = case.join(&group, "a", std::slice::from_ref(&input), 1);
-    let mut read = Vec::new();
-    for offset in 1..4 {
-        member.commit(txn(vec![record(&out, 0, "one")], &[(&at(&input, 0), offset)])).expect("commit");
-        await_that("the reader has it", || {
-            reader.poll(&mut read, 10, POLL).expect("poll");
-            values(&read).len() == offset as usize
-        });
-    }
-}
-
-#[test]
 fn a_member_whose_instance_was_given_twice_stays_fenced() {
     let Some(bootstrap) = bootstrap() else { return };
     let case = Case::new(bootstrap);

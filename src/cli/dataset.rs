@@ -18,7 +18,6 @@ use smartrouter::engine::settings::Settings;
 use smartrouter::io::dataset::{self, Manifest, Source};
 use smartrouter::io::history::{HistoryEvents, HistoryReader, HistoryReport, Mapping, Requests};
 use smartrouter::learn::{Built, LABEL, PROPENSITY, TableBuilder};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
@@ -53,7 +52,11 @@ pub(super) struct Options {
 
 pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
     let Command::Build(options) = command;
-    period(options.from, options.to)?;
+    if let (Some(from), Some(to)) = (options.from, options.to)
+        && from >= to
+    {
+        bail!(WrongUse("--from is not before --to: no attempt lies between them".to_owned()));
+    }
     let range = [options.from, options.to];
     let gathered = match &options.mapping {
         Some(mapping) => from_files(&options.files, mapping, &context.config().settings, range)?,
@@ -179,18 +182,6 @@ fn remark_on(built: &Built) {
             names(&built.alike_psps)
         ));
     }
-}
-
-/// Behind any time that a payment has.
-pub(super) const EVER: EpochMs = 9_000_000_000_000_000;
-
-/// From the first of two times that are given up to the second, each of which may be left out.
-pub(super) fn period(from: Option<EpochMs>, to: Option<EpochMs>) -> Result<Range<EpochMs>> {
-    let period = from.unwrap_or(0)..to.unwrap_or(EVER);
-    if period.is_empty() {
-        bail!(WrongUse("--from is not before --to: nothing lies between them".to_owned()));
-    }
-    Ok(period)
 }
 
 pub(super) fn time(text: &str) -> Result<EpochMs, String> {

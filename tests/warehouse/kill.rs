@@ -158,35 +158,6 @@ fn killed_at_every_step_no_row_is_missing_or_twice() {
     found(0);
     std::fs::remove_file(middle).unwrap();
     found(3);
-    what_is_lost_comes_back(&program, &warehouse);
-}
-
-/// Rows that are missing come from the topics once more, and so does everything.
-fn what_is_lost_comes_back(program: &Program, warehouse: &Path) {
-    let found = |code: i32| assert_eq!(program.run(&["warehouse", "check"], &[]).status.code(), Some(code));
-    let states = |words: &[&str]| -> Vec<(String, String)> {
-        let told: serde_json::Value =
-            serde_json::from_str(&program.ok(&[&["--output", "json", "warehouse"], words].concat())).unwrap();
-        let text = |row: &serde_json::Value, name: &str| row[name].as_str().unwrap().to_owned();
-        told.as_array().unwrap().iter().map(|row| (text(row, "table"), text(row, "state"))).collect()
-    };
-    // It comes from the topic once more.
-    let missing = states(&["backfill"]);
-    assert!(missing.len() == 1 && missing[0].1 == "missing", "{missing:?}");
-    assert!(states(&["backfill", "--to", "2020-01-01", "--execute"])[0].1 == "no record of that time");
-    found(3);
-    assert_eq!(states(&["backfill", "--execute"])[0].1, "filled");
-    found(0);
-    assert_eq!(states(&["backfill"]), []);
-    // All goes, and comes back.
-    let before = rows(warehouse);
-    assert!(states(&["reset"]).iter().all(|(_, state)| state == "comes back from the topic"));
-    assert_eq!(rows(warehouse), before, "nothing is changed yet");
-    assert!(states(&["reset", "--execute"]).iter().all(|(_, state)| state == "removed"));
-    assert!(rows(warehouse).is_empty());
-    program.ok(&["sync", "--once"]);
-    assert_eq!(rows(warehouse), before);
-    found(0);
 }
 
 /// A file with others of its partition before and behind it.

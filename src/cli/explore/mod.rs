@@ -6,11 +6,11 @@
 mod html;
 mod words;
 
-use super::Verdict;
 use super::context::Context;
-use super::dataset::{period, time};
+use super::dataset::time;
 use super::replay::{ReplaySink, ReplayTotals, feed, tell_of_rows};
 use super::screen::remark;
+use super::{Verdict, WrongUse};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde::Serialize;
@@ -66,7 +66,11 @@ const JSON_KEYS_MAX: usize = 200;
 const EXAMPLE_CHARS_MAX: usize = 60;
 
 pub(super) fn run(context: &Context, options: &Options) -> Result<Verdict> {
-    period(options.from, options.to)?;
+    if let (Some(from), Some(to)) = (options.from, options.to)
+        && from >= to
+    {
+        bail!(WrongUse("--from is not before --to: nothing lies between them".to_owned()));
+    }
     let mut reader = HistoryReader::open(&options.files, Mapping::load(&options.mapping)?, Requests::None)?;
     let mut counting = Counting { options, discovery: Discovery::default(), json_keys: BTreeMap::new() };
     let history = feed(&mut reader, None, &mut counting)?;

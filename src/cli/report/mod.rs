@@ -9,8 +9,9 @@ mod retries;
 mod shadow;
 
 use super::Verdict;
+use super::WrongUse;
 use super::context::Context;
-use super::dataset::{self, time};
+use super::dataset::time;
 use super::screen::remark;
 use super::warehouse::duckdb::{DuckDb, Form};
 use anyhow::{Context as _, Result, bail};
@@ -21,7 +22,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use smartrouter::domain::EpochMs;
 use smartrouter::learn::Estimate;
-use std::ops::Range;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -49,13 +49,20 @@ pub(super) struct Period {
     html: Option<PathBuf>,
 }
 
+/// Behind any time that a payment has.
+const EVER: EpochMs = 9_000_000_000_000_000;
+
 pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
     let period = match command {
         Command::Approval(options) => &options.period,
         Command::Model(period) | Command::Retries(period) | Command::Shadow(period) => period,
     };
-    let Range { start: from, end: to } = dataset::period(period.from, period.to)?;
-    let asked = Asked { duckdb: DuckDb::find(context)?, from, to };
+    if let (Some(from), Some(to)) = (period.from, period.to)
+        && from >= to
+    {
+        bail!(WrongUse("--from is not before --to: nothing lies between them".to_owned()));
+    }
+    let asked = Asked { duckdb: DuckDb::find(context)?, from: period.from.unwrap_or(0), to: period.to.unwrap_or(EVER) };
     let page = match command {
         Command::Approval(options) => approval::tell(context.screen(), &asked, options)?,
         Command::Model(_) => model::tell(context.screen(), &asked)?,

@@ -225,7 +225,7 @@ fn page(told: &Told, asked: &Asked<'_>) -> String {
     let accuracy: Vec<(String, Estimate, u64)> =
         told.models.iter().filter_map(|it| Some((named(&it.model, it.shadow), it.rank_accuracy?, it.first_choices))).collect();
     let sections: Vec<String> = told.models.iter().map(|it| section(&it.model, it.shadow, told)).collect();
-    let until = if asked.to == crate::cli::dataset::EVER { String::new() } else { format!(" before {}", shown(asked.to)) };
+    let until = if asked.to == super::EVER { String::new() } else { format!(" before {}", shown(asked.to)) };
     let since = if asked.from == 0 { String::new() } else { format!(" from {}", shown(asked.from)) };
     let body = [
         format!("<h1>Models</h1><p>All predictions{since}{until}. {}</p>", escaped(WORDS)),

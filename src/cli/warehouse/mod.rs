@@ -1,8 +1,6 @@
 //! `warehouse`: what of the tables is there, whether it is right, and how other programs see them.
 
-mod backfill;
 pub(super) mod duckdb;
-mod fetch;
 mod snowflake;
 mod tables;
 pub(super) mod target;
@@ -27,12 +25,6 @@ pub(super) enum Command {
     Plan,
     /// The tables, views and rights that are missing in Snowflake, as SQL; made with --execute
     Apply(snowflake::Options),
-    /// Rows that are missing in front of others, from the topics once more; put there with --execute
-    Backfill(backfill::BackfillOptions),
-    /// All rows away, so that the next sync begins anew; done with --execute
-    Reset(backfill::ResetOptions),
-    /// A view or table of the merchant's Snowflake as a file, for replay, explore and rules import
-    Fetch(fetch::Options),
     /// Rows, gaps and doubles of each partition, columns, and how far the topics are ahead
     Check,
     /// Tables and views as SQL
@@ -58,9 +50,6 @@ pub(super) fn run(context: &Context, command: &Command) -> Result<Verdict> {
     match command {
         Command::Plan => plan(context),
         Command::Apply(options) => snowflake::apply(context, options),
-        Command::Fetch(options) => fetch::fetch(context, options),
-        Command::Backfill(options) => backfill::backfill(context, options),
-        Command::Reset(options) => backfill::reset(context, options),
         Command::Check if target::is_shared(context.config()) => snowflake::check(context),
         Command::Check => check(context),
         Command::Ddl(options) => ddl(context, options.dialect),
@@ -165,10 +154,7 @@ fn check(context: &Context) -> Result<Verdict> {
         context,
         rows,
         &strange,
-        &format!(
-            "{}: `smartrouter warehouse backfill` puts there what is missing; doubles go when the table's directory is moved away, and the next sync writes it anew",
-            duckdb.root().display()
-        ),
+        &format!("{}: move the table's directory away, and the next sync writes it anew", duckdb.root().display()),
     )
 }
 

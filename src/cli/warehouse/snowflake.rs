@@ -8,7 +8,7 @@ use super::{Checked, tell_checked};
 use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
-use smartrouter::io::warehouse::snowflake::{Sql, schema};
+use smartrouter::io::warehouse::snowflake::{SnowflakeSettings, Sql, schema};
 use smartrouter::io::warehouse::{Catalogue, check_query};
 use smartrouter::runtime::Stop;
 
@@ -31,12 +31,6 @@ struct Planned {
 
 const PLANNED: &[Column] = &[Column::new("OBJECT", "/object"), Column::new("WHAT", "/what"), Column::new("STATE", "/state")];
 
-/// Statements in the configured schema; `role`: other than that of the configuration.
-pub(super) fn acting(context: &Context, role: Option<&str>) -> Result<Sql> {
-    let settings = target::as_role(target::snowflake(context.config()), role)?;
-    Ok(Sql::new(settings, target::patience(&Stop::default()))?)
-}
-
 pub(super) fn apply(context: &Context, options: &Options) -> Result<Verdict> {
     if !target::is_shared(context.config()) {
         if options.as_role.is_some() {
@@ -46,7 +40,13 @@ pub(super) fn apply(context: &Context, options: &Options) -> Result<Verdict> {
         return Ok(Verdict::Done);
     }
     let settings = target::snowflake(context.config());
-    let (catalogue, mut sql) = (Catalogue::shipped()?, acting(context, options.as_role.as_deref())?);
+    if let Some(role) =
+        options.as_role.as_ref().filter(|role| !role.bytes().all(|it| it.is_ascii_alphanumeric() || b"_$".contains(&it)))
+    {
+        bail!(WrongUse(format!("{role:?} is no name of a role that needs no quotes")));
+    }
+    let acting = SnowflakeSettings { role: options.as_role.clone().or_else(|| settings.role.clone()), ..settings.clone() };
+    let (catalogue, mut sql) = (Catalogue::shipped()?, Sql::new(acting, target::patience(&Stop::default()))?);
     let found = schema::find(&mut sql, &settings.schema, settings.role.as_deref())?;
     let plan = schema::plan(&catalogue, &found, (&settings.database, &settings.schema), settings.role.as_deref())?;
     plan.strange.iter().for_each(remark);
@@ -69,7 +69,7 @@ pub(super) fn apply(context: &Context, options: &Options) -> Result<Verdict> {
 
 pub(super) fn check(context: &Context) -> Result<Verdict> {
     let (settings, catalogue) = (target::snowflake(context.config()), Catalogue::shipped()?);
-    let mut sql = acting(context, None)?;
+    let mut sql = Sql::new(settings.clone(), target::patience(&Stop::default()))?;
     let found = schema::find(&mut sql, &settings.schema, settings.role.as_deref())?;
     let plan = schema::plan(&catalogue, &found, (&settings.database, &settings.schema), settings.role.as_deref())?;
     let mut strange = plan.strange;

@@ -37,23 +37,6 @@ pub(in crate::cli) fn opener(context: &Context, catalogue: Catalogue, stop: &Sto
     }
 }
 
-/// Opened here and now; `role`: other than that of the configuration.
-pub(super) fn opened(context: &Context, catalogue: Catalogue, role: Option<&str>, log_id: &str) -> Result<Box<dyn Warehouse>> {
-    if !is_shared(context.config()) {
-        return Ok(opener(context, catalogue, &Stop::default())(log_id)?);
-    }
-    let settings = as_role(snowflake(context.config()), role)?;
-    Ok(Box::new(SnowflakeWarehouse::new(settings, &catalogue, log_id, patience(&Stop::default()))?))
-}
-
-/// These settings with another role, if one is given.
-pub(super) fn as_role(settings: SnowflakeSettings, role: Option<&str>) -> Result<SnowflakeSettings> {
-    if let Some(role) = role.filter(|role| !role.bytes().all(|it| it.is_ascii_alphanumeric() || b"_$".contains(&it))) {
-        anyhow::bail!(super::super::WrongUse(format!("{role:?} is no name of a role that needs no quotes")));
-    }
-    Ok(SnowflakeSettings { role: role.map(ToOwned::to_owned).or_else(|| settings.role.clone()), ..settings })
-}
-
 /// For people.
 pub(in crate::cli) fn place(config: &Config) -> String {
     match config.warehouse.kind {

@@ -11,9 +11,6 @@ use super::state::{HalfLives, Moments, Standing, Told};
 use crate::domain::EpochMs;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// Results by which the memory of a step grows at least.
-const GROWTH_MIN: usize = 64;
-
 #[derive(Clone, Debug)]
 pub struct Counts {
     half_lives: HalfLives,
@@ -75,12 +72,7 @@ impl Counts {
 
     /// A result as it was kept, that is due then.
     pub fn tell_again(&mut self, told: Told, due_at: EpochMs) {
-        let open = self.open.entry(due_at).or_default();
-        // A busy minute holds a million: its memory grows by a quarter, not to twice of it.
-        if open.len() == open.capacity() {
-            open.reserve_exact((open.len() / 4).max(GROWTH_MIN));
-        }
-        open.push(told);
+        self.open.entry(due_at).or_default().push(told);
     }
 
     /// The next step up to `to` is to be counted, unless one still is. Tells whether there is any.
@@ -108,12 +100,7 @@ impl Counts {
                 self.add(key, &told, moments);
             }
         }
-        let is_over = self.due.is_empty();
-        if is_over {
-            // Its memory is the next minute's.
-            self.due = VecDeque::new();
-        }
-        is_over
+        self.due.is_empty()
     }
 
     fn add(&mut self, key: Key, told: &Told, moments: Moments) {

@@ -76,8 +76,6 @@ struct Expected {
 pub(super) fn check<B: Bed>(bed: impl Fn() -> B) {
     a_former_writer_can_commit_nothing_more(&bed());
     rows_have_to_follow(&bed());
-    rows_that_are_missing_are_filled_in(&bed());
-    after_a_reset_the_next_row_is_the_first(&bed());
     proptest!(ProptestConfig { cases: 16, ..ProptestConfig::default() }, |(steps in prop::collection::vec(step(), 1..40))| {
         whatever_happens_rows_and_token_are_one(&bed(), steps);
     });
@@ -137,41 +135,6 @@ fn whatever_happens_rows_and_token_are_one(bed: &impl Bed, steps: Vec<Step>) {
             assert_eq!(found, it.durable, "partition {partition}");
         }
     }
-}
-
-/// A channel with these rows, and nobody has it open.
-fn with_rows(bed: &impl Bed, offsets: &[i64]) -> Box<dyn Warehouse> {
-    let mut warehouse = bed.open().unwrap();
-    warehouse.open(&channel(0)).unwrap();
-    let rows = offsets.iter().map(|offset| row(0, *offset, NOON)).collect();
-    warehouse.append(&channel(0), rows, (offsets[0], offsets[offsets.len() - 1])).unwrap();
-    warehouse.commit(&channel(0)).unwrap();
-    warehouse.close(&channel(0));
-    warehouse
-}
-
-fn rows_that_are_missing_are_filled_in(bed: &impl Bed) {
-    let mut warehouse = with_rows(bed, &[3, 9, 10]);
-    for offsets in [[4, 6], [0, 2]] {
-        let rows = offsets.map(|offset| row(0, offset, NOON)).into();
-        warehouse.fill(&channel(0), rows, (offsets[0], offsets[1])).unwrap();
-    }
-    let mut found = bed.offsets(&channel(0));
-    found.sort_unstable();
-    assert_eq!(found, [0, 2, 3, 4, 6, 9, 10]);
-    assert_eq!(warehouse.open(&channel(0)).unwrap(), Some(10), "its token stays");
-}
-
-fn after_a_reset_the_next_row_is_the_first(bed: &impl Bed) {
-    let mut warehouse = with_rows(bed, &[3, 9]);
-    let channels = [channel(0), channel(1)];
-    for _ in 0..2 {
-        warehouse.reset(&channels).unwrap();
-        assert_eq!(bed.offsets(&channel(0)), [0; 0]);
-    }
-    drop(warehouse);
-    with_rows(bed, &[0, 1]);
-    assert_eq!(bed.offsets(&channel(0)), [0, 1]);
 }
 
 fn a_former_writer_can_commit_nothing_more(bed: &impl Bed) {

@@ -41,7 +41,6 @@ files![
 ];
 const DIALECTS: (&str, &str) = ("dialects.toml", include_str!("../../../schemas/warehouse/dialects.toml"));
 const CHECK: &str = include_str!("../../../schemas/warehouse/check.sql");
-const HOLES: &str = include_str!("../../../schemas/warehouse/holes.sql");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,17 +68,7 @@ pub fn views(dialect: Dialect) -> Result<Vec<View>, CatalogueError> {
 
 /// The query that finds gaps and doubles in all streamed tables.
 pub fn check_query(catalogue: &Catalogue) -> String {
-    over_streamed(catalogue, CHECK)
-}
-
-/// The query that finds where rows are missing: table, topic, partition, and the offsets of the rows before (none where the first ones are
-/// missing) and behind.
-pub fn holes_query(catalogue: &Catalogue) -> String {
-    over_streamed(catalogue, HOLES)
-}
-
-fn over_streamed(catalogue: &Catalogue, query: &str) -> String {
-    let query: Vec<&str> = query.lines().filter(|line| !line.starts_with("--")).collect();
+    let query: Vec<&str> = CHECK.lines().filter(|line| !line.starts_with("--")).collect();
     let query = query.join("\n");
     catalogue.streamed().map(|(table, _)| query.replace("@table@", &table.name)).collect::<Vec<_>>().join("\nUNION ALL\n")
 }
@@ -155,21 +144,6 @@ impl Table {
             join(&|name| format!("{name} = s.{name}"), ", "),
             names.join(", "),
             join(&|name| format!("s.{name}"), ", "),
-        )
-    }
-
-    /// A row of a topic by one bind, its JSON with names of columns in capitals: a new one, unless one of its place is there.
-    pub fn insert_missing(&self) -> String {
-        let value = |column: &Column| format!("s.r:{}::{}", column.name.to_uppercase(), column.kind.sql(Dialect::Snowflake));
-        let is_place = |column: &&Column| ["topic", "partition", "offset"].contains(&column.name.as_str());
-        let same = self.columns.iter().filter(is_place).map(|it| format!("t.{} = {}", it.name, value(it)));
-        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
-        format!(
-            "MERGE INTO {} AS t USING (SELECT PARSE_JSON(?) AS r) AS s ON {} WHEN NOT MATCHED THEN INSERT ({}) VALUES ({})",
-            self.name,
-            same.collect::<Vec<_>>().join(" AND "),
-            names.join(", "),
-            self.columns.iter().map(value).collect::<Vec<_>>().join(", "),
         )
     }
 

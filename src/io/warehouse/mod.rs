@@ -19,7 +19,7 @@ pub mod snowflake;
 mod conformance;
 
 pub use catalogue::{Catalogue, CatalogueError, Column, ColumnType, Table};
-pub use ddl::{Dialect, View, check_query, documentation, holes_query, views};
+pub use ddl::{Dialect, View, check_query, documentation, views};
 pub use rows::{Place, card_row, row};
 
 use super::log::TopicPartition;
@@ -127,14 +127,6 @@ pub trait Warehouse: Send {
 
     /// The channel is somebody else's now, or nobody's: what was not committed is void.
     fn close(&mut self, channel: &Channel);
-
-    /// Puts rows where some are missing in front of others that are there; `offsets` are those of the first and the last one. The channel need not
-    /// be open, and its token stays.
-    fn fill(&mut self, channel: &Channel, rows: Vec<Row>, offsets: (i64, i64)) -> Result<(), WarehouseError>;
-
-    /// Removes all rows of the tables of these channels, and the channels: the next row of each is its first. All channels of a table are named,
-    /// and nobody has one open.
-    fn reset(&mut self, channels: &[Channel]) -> Result<(), WarehouseError>;
 
     /// Replaces all rows of a small table that no topic fills, or, where the table has a key, those of the same key.
     fn replace(&mut self, table: &str, rows: Vec<Row>) -> Result<(), WarehouseError>;

@@ -4,14 +4,11 @@
 //! warehouse's own token; the offsets of its consumer group say the same a little later, for people who look at the group. Never keeps the router
 //! from working: it has a group of its own, and a warehouse that takes nothing is tried again while rows wait in the log.
 //!
-//! Reading order: here (threads, sessions), `lanes` (partitions on their way into tables), `backfill` (rows that are missing among them).
+//! Reading order: here (threads, sessions), `lanes` (partitions on their way into tables).
 
-mod backfill;
 mod lanes;
 #[cfg(test)]
 mod tests;
-
-pub use backfill::{Found, Hole};
 
 use super::status::{Status, TaskState};
 use super::{Limits, Stop};

@@ -33,14 +33,6 @@ impl Shared {
     }
 }
 
-fn place(row: &Row) -> (i64, Option<i64>) {
-    match (&row.0[2], &row.0[3]) {
-        (Cell::Long(offset), Cell::Long(before)) => (*offset, Some(*before)),
-        (Cell::Long(offset), _) => (*offset, None),
-        other => panic!("{other:?}"),
-    }
-}
-
 impl Warehouse for Shared {
     fn open(&mut self, channel: &Channel) -> Result<Option<i64>, WarehouseError> {
         self.with(|it| {
@@ -50,6 +42,11 @@ impl Warehouse for Shared {
     }
 
     fn append(&mut self, channel: &Channel, rows: Vec<Row>, _: (i64, i64)) -> Result<(), WarehouseError> {
+        let place = |row: &Row| match (&row.0[2], &row.0[3]) {
+            (Cell::Long(offset), Cell::Long(before)) => (*offset, Some(*before)),
+            (Cell::Long(offset), _) => (*offset, None),
+            other => panic!("{other:?}"),
+        };
         self.with(|it| {
             it.pending.entry(channel.clone()).or_default().extend(rows.iter().map(place));
             it.pending_most = it.pending_most.max(it.pending.values().map(Vec::len).sum());
@@ -72,20 +69,6 @@ impl Warehouse for Shared {
 
     fn close(&mut self, channel: &Channel) {
         self.with(|it| it.pending.remove(channel));
-    }
-
-    fn fill(&mut self, channel: &Channel, rows: Vec<Row>, _: (i64, i64)) -> Result<(), WarehouseError> {
-        self.with(|it| {
-            let kept = it.kept.entry(channel.clone()).or_default();
-            kept.extend(rows.iter().map(place));
-            kept.sort_unstable();
-        });
-        Ok(())
-    }
-
-    fn reset(&mut self, channels: &[Channel]) -> Result<(), WarehouseError> {
-        self.with(|it| channels.iter().for_each(|channel| _ = it.kept.remove(channel)));
-        Ok(())
     }
 
     fn replace(&mut self, _: &str, _: Vec<Row>) -> Result<(), WarehouseError> {
@@ -256,32 +239,4 @@ fn a_topic_that_was_made_anew_is_not_mixed_with_the_old_one() {
     anew.happen(2);
     let refused = anew.sync(portions()).once().unwrap_err().to_string();
     assert!(refused.contains("made anew"), "{refused}");
-}
-
-#[test]
-fn rows_that_are_missing_come_from_the_topic_once_more() {
-    let world = World::new();
-    world.happen(4);
-    world.append([Some(b"noise".to_vec()), None]);
-    world.happen(6);
-    let sync = world.sync(Portions { rows_max: 2, ..portions() });
-    sync.once().unwrap();
-    let whole = world.kept();
-    assert_eq!(whole, chain(&[0, 1, 2, 3, 6, 7, 8, 9, 10, 11]));
-    let of = Channel { table: "ATHIA_FEEDBACK".to_owned(), at: TopicPartition::new(topics::ATHIA_FEEDBACK, 0) };
-    let hole = |after, before| Hole { channel: of.clone(), after, before };
-    let (ever, never) = (0..i64::MAX, 0..1);
-    let found = |hole, rows, unreadable| Found { hole, rows, unreadable, is_cut: false };
-    // The first ones, some in the middle with what cannot be read among them, and none at all.
-    for (missing, hole, unreadable) in [(0..2, hole(None, 2), 0), (2..7, hole(Some(1), 9), 1), (3..3, hole(Some(2), 3), 0)] {
-        let rows = missing.len() as u64;
-        world.warehouse.with(|it| drop(it.kept.get_mut(&of).unwrap().drain(missing)));
-        let kept = world.kept();
-        let told = |of, fill| sync.backfill(vec![hole.clone()], of, fill).unwrap();
-        assert_eq!(told(&ever, false), [found(hole.clone(), rows, unreadable)]);
-        assert_eq!(told(&never, true), [found(hole.clone(), 0, unreadable)]);
-        assert_eq!(world.kept(), kept, "nothing is changed yet");
-        assert_eq!(told(&ever, true), [found(hole.clone(), rows, unreadable)]);
-        assert_eq!(world.kept(), whole, "{hole:?}");
-    }
 }

@@ -110,24 +110,6 @@ impl Double {
         work(&mut lock(&self.state))
     }
 
-    /// What the program has to be told to write here.
-    pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
-        let text = |path: PathBuf| path.display().to_string();
-        vec![
-            ("SMARTROUTER__RUNTIME__LOG", "embedded".to_owned()),
-            ("SMARTROUTER__WAREHOUSE__KIND", "snowflake".to_owned()),
-            ("SMARTROUTER__WAREHOUSE__SNOWFLAKE__ACCOUNT", ACCOUNT.to_owned()),
-            ("SMARTROUTER__WAREHOUSE__SNOWFLAKE__URL", self.url.clone()),
-            ("SMARTROUTER__WAREHOUSE__SNOWFLAKE__USER", USER.to_owned()),
-            ("SMARTROUTER__WAREHOUSE__SNOWFLAKE__PRIVATE_KEY_FILE", text(self.key_file())),
-            ("SMARTROUTER__WAREHOUSE__SNOWFLAKE__PRIVATE_KEY_PASSPHRASE", PASSPHRASE.to_owned()),
-            ("SMARTROUTER__WAREHOUSE__SNOWFLAKE__ROLE", "ATHIA_WRITER".to_owned()),
-            ("SMARTROUTER__WAREHOUSE__SNOWFLAKE__CA_FILE", text(self.ca_file())),
-            ("SMARTROUTER__WAREHOUSE__SNOWFLAKE__RETRY_MS", "8000".to_owned()),
-            ("SMARTROUTER__WAREHOUSE__SNOWFLAKE__COMMIT_TIMEOUT_MS", "8000".to_owned()),
-        ]
-    }
-
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
     }

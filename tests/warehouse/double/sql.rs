@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Of a row, or bound to a statement.
 type Values = Vec<Option<String>>;
-/// Columns, name and type, and rows.
-type View = (Vec<(&'static str, &'static str)>, Vec<Values>);
 
 #[derive(Default)]
 pub(crate) struct Sql {
@@ -19,8 +17,6 @@ pub(crate) struct Sql {
     /// Comments of views, and rights on objects, names in capitals.
     pub(crate) views: BTreeMap<String, String>,
     pub(crate) rights: BTreeSet<(String, String)>,
-    /// The merchant's own views.
-    pub(crate) own: BTreeMap<String, View>,
     /// Rows of small tables, by table and its first two values.
     pub(crate) merged: BTreeMap<(String, Values), Values>,
     /// (how it begins, status, code, message) of statements that are refused.
@@ -64,12 +60,10 @@ impl State {
                 .map_while(|number: usize| body["bindings"].get(number.to_string()))
                 .map(|bind| bind["value"].as_str().map(ToOwned::to_owned))
                 .collect();
-            let database = body["database"].as_str().unwrap_or_default().to_uppercase();
-            let data = self.channels.effect(&database, &statement, &binds).unwrap_or_else(|| self.sql.effect(&statement, &binds));
+            let data = self.sql.effect(&statement, &binds);
             let pages: Vec<Value> = data.iter().map(|_| json!({ "rowCount": 1 })).collect();
-            let kinds: Vec<Value> = self.sql.kinds(&statement);
-            let about = json!({ "partitionInfo": pages, "rowType": kinds });
-            let result = json!({ "code": "090001", "statementHandle": id, "data": data, "resultSetMetaData": about });
+            let result =
+                json!({ "code": "090001", "statementHandle": id, "data": data, "resultSetMetaData": { "partitionInfo": pages } });
             self.sql.ran.push((statement, binds));
             self.sql.results.insert(id.clone(), result);
             self.sql.handles.insert(id.clone(), u64::from(self.sql.is_slow));
@@ -88,16 +82,6 @@ impl State {
 }
 
 impl Sql {
-    fn own_of(&self, statement: &str) -> Option<&View> {
-        let rest = statement.strip_prefix("SELECT * FROM ")?;
-        self.own.get(rest.split(' ').next()?)
-    }
-
-    fn kinds(&self, statement: &str) -> Vec<Value> {
-        let columns = self.own_of(statement).map(|(columns, _)| columns.as_slice()).unwrap_or_default();
-        columns.iter().map(|(name, kind)| json!({ "name": name, "type": kind, "nullable": true })).collect()
-    }
-
     fn effect(&mut self, statement: &str, binds: &[Option<String>]) -> Vec<Vec<Option<String>>> {
         let words: Vec<&str> = statement.split_whitespace().collect();
         match words.as_slice() {
@@ -126,7 +110,6 @@ impl Sql {
                 self.rights.insert((object.to_uppercase(), (*right).to_owned()));
                 Vec::new()
             }
-            ["SELECT", "*", "FROM", ..] => self.own_of(statement).map(|(_, rows)| rows.clone()).unwrap_or_default(),
             _ if statement.contains("INFORMATION_SCHEMA.VIEWS") => {
                 self.views.iter().map(|(view, comment)| vec![Some(view.clone()), Some(comment.clone())]).collect()
             }

@@ -10,8 +10,6 @@ const PIPE_SUFFIX: &str = "-STREAMING";
 
 /// Database, pipe, channel; in capitals.
 type Name = (String, String, String);
-/// Table, topic and partition, and the rows there: offset, and that of the row before.
-type Rows = ([String; 3], Vec<(i64, Option<i64>)>);
 
 #[derive(Default)]
 pub(crate) struct Channels {
@@ -68,12 +66,6 @@ impl Channels {
         of_table.flat_map(|(_, channel)| channel.rows.clone()).collect()
     }
 
-    /// Rows that are committed, of all tables.
-    pub(crate) fn count(&mut self) -> usize {
-        self.settle();
-        self.all.values().map(|channel| channel.rows.len()).sum()
-    }
-
     /// Names of the channels of a database.
     pub(crate) fn names(&self, database: &str) -> Vec<String> {
         self.all.keys().filter(|(of, ..)| of == database).map(|(_, _, name)| name.clone()).collect()
@@ -109,79 +101,6 @@ impl Channels {
                 channel.committed = Some(waiting.up_to);
             }
         }
-    }
-
-    /// What a statement does to rows that came through channels, or tells of them; none: it is about something else.
-    pub(super) fn effect(
-        &mut self,
-        database: &str,
-        statement: &str,
-        binds: &[Option<String>],
-    ) -> Option<Vec<Vec<Option<String>>>> {
-        self.settle();
-        let words: Vec<&str> = statement.split_whitespace().collect();
-        match words.as_slice() {
-            ["TRUNCATE", "TABLE", table] => {
-                self.of_table(database, table).for_each(|(_, channel)| channel.rows.clear());
-                Some(Vec::new())
-            }
-            ["MERGE", "INTO", table, ..] if statement.contains("PARSE_JSON") => {
-                let row: Value = serde_json::from_str(binds[0].as_deref().unwrap()).unwrap();
-                let name = format!("{}-{}", row["TOPIC"].as_str().unwrap().replace('.', "_").to_uppercase(), row["PARTITION"]);
-                let (_, channel) = self.of_table(database, table).find(|((.., of), _)| *of == name).unwrap();
-                if !channel.rows.iter().any(|it| it["OFFSET"] == row["OFFSET"]) {
-                    channel.rows.push(row);
-                    channel.rows.sort_by_key(|row| row["OFFSET"].as_i64());
-                }
-                Some(Vec::new())
-            }
-            _ if statement.contains("AS after_offset") => Some(self.holes(database)),
-            _ if statement.contains("AS rows_held") => Some(self.spans(database)),
-            _ => None,
-        }
-    }
-
-    fn of_table(&mut self, database: &str, table: &str) -> impl Iterator<Item = (&Name, &mut Channel)> {
-        let pipe = format!("{table}{PIPE_SUFFIX}");
-        self.all.iter_mut().filter(move |((of, in_pipe, _), _)| of == database && *in_pipe == pipe)
-    }
-
-    /// Of each channel that has any.
-    fn places(&self, database: &str) -> Vec<Rows> {
-        let of = self.all.iter().filter(|((of, ..), channel)| of == database && !channel.rows.is_empty());
-        let place = |((_, pipe, _), channel): (&Name, &Channel)| {
-            let first = &channel.rows[0];
-            let table = pipe.trim_end_matches(PIPE_SUFFIX).to_owned();
-            let place = [table, first["TOPIC"].as_str().unwrap().to_owned(), first["PARTITION"].to_string()];
-            let rows = channel.rows.iter().map(|row| (row["OFFSET"].as_i64().unwrap(), row["PREVIOUS_OFFSET"].as_i64()));
-            (place, rows.collect())
-        };
-        of.map(place).collect()
-    }
-
-    fn holes(&self, database: &str) -> Vec<Vec<Option<String>>> {
-        let mut holes = Vec::new();
-        for (place, rows) in self.places(database) {
-            let mut before = None;
-            for (offset, previous) in rows {
-                if previous.is_some() && before < previous {
-                    let place = place.iter().cloned().map(Some);
-                    holes.push(place.chain([before.map(|it: i64| it.to_string()), Some(offset.to_string())]).collect());
-                }
-                before = Some(offset);
-            }
-        }
-        holes
-    }
-
-    /// As the check for gaps and doubles says it.
-    fn spans(&self, database: &str) -> Vec<Vec<Option<String>>> {
-        let span = |(place, rows): Rows| {
-            let gaps = rows.windows(2).filter(|rows| rows[1].1.unwrap_or(-1) != rows[0].0).count();
-            let numbers = [rows.len() as i64, rows[0].0, rows[rows.len() - 1].0, 0, gaps as i64];
-            place.into_iter().chain(numbers.map(|it| it.to_string())).map(Some).collect()
-        };
-        self.places(database).into_iter().map(span).collect()
     }
 
     fn restart(&mut self) {

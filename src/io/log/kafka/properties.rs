@@ -109,7 +109,7 @@ fn advised(role: Role<'_>, options: &KafkaOptions, config: &mut ClientConfig) {
         }
         Role::Fetch { .. } => {
             for (key, value) in [
-                // The end of a transaction wakes a fetch that waits. With 50 the sync was seen to hear nothing of some partitions for minutes.
+                // A waiting fetch is not woken when a transaction ends, so it must not wait long.
                 ("fetch.wait.max.ms", "10"),
                 ("fetch.queue.backoff.ms", "5"),
                 ("fetch.error.backoff.ms", "50"),

@@ -38,11 +38,11 @@ pub(super) fn remove_old(site: &Site<'_>, newest: NaiveDate, rules: LocalRules) 
     let Some(first) = newest.checked_sub_days(Days::new(rules.retention_days.into())).filter(|_| rules.retention_days > 0) else {
         return Ok(0);
     };
-    let spans = super::spans(site.directory)?;
+    let tokens = super::tokens(site.directory)?;
     let mut removed = 0;
     for day in names::days(site.directory)?.into_iter().filter(|day| *day < first) {
         let directory = names::directory_of(site.directory, day);
-        let holds_token = |file: &FileName| spans.get(&file.at).is_some_and(|(_, last)| *last == file.last);
+        let holds_token = |file: &FileName| tokens.get(&file.at) == Some(&file.last);
         if names::files(&directory)?.iter().any(holds_token) {
             continue;
         }
@@ -97,9 +97,8 @@ fn make_anew(site: &Site<'_>, directory: &Path, runs: &[Run]) -> Result<(), Ware
     }
     make_directory(&made)?;
     for run in runs {
-        // A file that filled a hole may lie within the range of another.
-        let (Some(first), Some(last)) = (run.first(), run.iter().map(|file| file.last).max()) else { continue };
-        let named = made.join(FileName { last, ..first.clone() }.text());
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+        let named = made.join(FileName { first: first.first, ..last.clone() }.text());
         if run.len() == 1 {
             fs::hard_link(directory.join(first.text()), &named).map_err(WarehouseError::io(&named))?;
         } else {

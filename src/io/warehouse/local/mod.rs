@@ -25,7 +25,7 @@ use ::parquet::errors::ParquetError;
 use chrono::NaiveDate;
 use leaf::{Batch, Writer};
 use names::FileName;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -73,8 +73,8 @@ pub struct Held {
     pub files: usize,
     pub bytes: u64,
     pub days: usize,
-    /// The lowest and the highest offset of each partition.
-    pub spans: BTreeMap<TopicPartition, (i64, i64)>,
+    /// The highest offset of each partition.
+    pub tokens: BTreeMap<TopicPartition, i64>,
 }
 
 impl LocalWarehouse {
@@ -123,21 +123,6 @@ impl LocalWarehouse {
         Ok(path)
     }
 
-    /// The rows of a channel as a file of their own.
-    fn put_rows(
-        &mut self,
-        channel: &Channel,
-        batch: &Batch,
-        offsets: (i64, i64),
-        ingested_at: EpochMs,
-    ) -> Result<(), WarehouseError> {
-        let table = self.table(&channel.table)?;
-        let name = FileName::of(channel, offsets).text();
-        let aside = self.write_aside(&name, batch, &table)?;
-        let day = self.day_for(&channel.table, ingested_at);
-        self.put(&aside, &names::directory_of(&self.root.join(&channel.table), day).join(name))
-    }
-
     fn put(&self, aside: &Path, named: &Path) -> Result<(), WarehouseError> {
         let directory = named.parent().unwrap_or(&self.root);
         make_directory(directory)?;
@@ -150,7 +135,7 @@ impl LocalWarehouse {
 impl Warehouse for LocalWarehouse {
     fn open(&mut self, channel: &Channel) -> Result<Option<i64>, WarehouseError> {
         let table = self.table(&channel.table)?;
-        let token = spans(&self.root.join(&channel.table))?.get(&channel.at).map(|(_, last)| *last);
+        let token = tokens(&self.root.join(&channel.table))?.get(&channel.at).copied();
         let pending = Pending { token, batch: Batch::new(table), offsets: None, ingested_at: 0 };
         self.channels.insert(channel.clone(), pending);
         Ok(token)
@@ -174,46 +159,30 @@ impl Warehouse for LocalWarehouse {
     }
 
     fn commit(&mut self, channel: &Channel) -> Result<Option<i64>, WarehouseError> {
-        let Some(mut pending) = self.channels.remove(channel) else { return Ok(None) };
-        let written = pending.offsets.map(|offsets| self.put_rows(channel, &pending.batch, offsets, pending.ingested_at));
-        if let (Some(Ok(())), Some((_, last))) = (&written, pending.offsets) {
-            failpoint::pass("warehouse-committed");
-            let batch = Batch::new(self.table(&channel.table)?);
-            pending = Pending { token: Some(last), batch, offsets: None, ..pending };
-        }
-        let token = pending.token;
-        self.channels.insert(channel.clone(), pending);
-        written.transpose().map(|_| token)
+        let table = self.table(&channel.table)?;
+        let Some(pending) = self.channels.get(channel) else { return Ok(None) };
+        let Some(offsets) = pending.offsets else { return Ok(pending.token) };
+        let ingested_at = pending.ingested_at;
+        let name = FileName::of(channel, offsets).text();
+        let aside = self.write_aside(&name, &pending.batch, &table)?;
+        let day = self.day_for(&channel.table, ingested_at);
+        self.put(&aside, &names::directory_of(&self.root.join(&channel.table), day).join(name))?;
+        failpoint::pass("warehouse-committed");
+        let token = Some(offsets.1);
+        self.channels.insert(channel.clone(), Pending { token, batch: Batch::new(table), offsets: None, ingested_at });
+        Ok(token)
     }
 
     fn close(&mut self, channel: &Channel) {
         self.channels.remove(channel);
     }
 
-    fn fill(&mut self, channel: &Channel, rows: Vec<Row>, offsets: (i64, i64)) -> Result<(), WarehouseError> {
-        let ingested_at = rows.first().map(ingested_at).unwrap_or_default();
-        let batch = batch_of(self.table(&channel.table)?, rows)?;
-        self.put_rows(channel, &batch, offsets, ingested_at)
-    }
-
-    fn reset(&mut self, channels: &[Channel]) -> Result<(), WarehouseError> {
-        let tables: BTreeSet<&str> = channels.iter().map(|channel| channel.table.as_str()).collect();
-        for table in tables {
-            self.channels.retain(|channel, _| channel.table != table);
-            self.newest.remove(table);
-            let (directory, aside) = (self.root.join(table), self.root.join(WORK).join(format!("{table}-reset")));
-            if directory.is_dir() {
-                fs::rename(&directory, &aside).map_err(WarehouseError::io(&directory))?;
-                sync(&self.root)?;
-                remove(&aside)?;
-            }
-        }
-        Ok(())
-    }
-
     fn replace(&mut self, table: &str, rows: Vec<Row>) -> Result<(), WarehouseError> {
         let known = self.table(table)?;
-        let batch = batch_of(known.clone(), rows)?;
+        let mut batch = Batch::new(known.clone());
+        for row in rows {
+            batch.push(row).map_err(|problem| WarehouseError::Row { table: table.to_owned(), problem })?;
+        }
         let aside = self.write_aside(table, &batch, &known)?;
         self.put(&aside, &self.root.join(table).join(SNAPSHOT))
     }
@@ -228,15 +197,6 @@ impl Warehouse for LocalWarehouse {
         }
         Ok(upkeep)
     }
-}
-
-fn batch_of(table: Arc<Table>, rows: Vec<Row>) -> Result<Batch, WarehouseError> {
-    let name = table.name.clone();
-    let mut batch = Batch::new(table);
-    for row in rows {
-        batch.push(row).map_err(|problem| WarehouseError::Row { table: name.clone(), problem })?;
-    }
-    Ok(batch)
 }
 
 /// What lies in a directory, whoever writes it.
@@ -255,21 +215,21 @@ pub fn held(root: &Path, catalogue: &Catalogue) -> Result<Vec<Held>, WarehouseEr
         if let Ok(found) = fs::metadata(directory.join(SNAPSHOT)) {
             (files, bytes) = (files + 1, bytes + found.len());
         }
-        Ok(Held { table: table.name.clone(), files, bytes, days: days.len(), spans: spans(&directory)? })
+        Ok(Held { table: table.name.clone(), files, bytes, days: days.len(), tokens: tokens(&directory)? })
     };
     catalogue.tables.iter().map(held).collect()
 }
 
-/// The lowest and the highest offset of each partition in the names of a table's files. The highest is the channel's token.
-fn spans(table: &Path) -> Result<BTreeMap<TopicPartition, (i64, i64)>, WarehouseError> {
-    let mut spans = BTreeMap::new();
+/// The highest offset of each partition in the names of a table's files.
+fn tokens(table: &Path) -> Result<BTreeMap<TopicPartition, i64>, WarehouseError> {
+    let mut tokens = BTreeMap::new();
     for day in names::days(table)? {
         for file in names::files(&names::directory_of(table, day))? {
-            let (first, last) = spans.entry(file.at).or_insert((file.first, file.last));
-            (*first, *last) = (file.first.min(*first), file.last.max(*last));
+            let token = tokens.entry(file.at).or_insert(file.last);
+            *token = file.last.max(*token);
         }
     }
-    Ok(spans)
+    Ok(tokens)
 }
 
 /// Rows of a topic say it in their last place column.

@@ -35,7 +35,9 @@ impl Batch {
     /// None: the table has no column that says where a row comes from.
     pub(super) fn new(table: &Table) -> Option<Self> {
         let offset_column = table.columns.iter().position(|column| column.name == "offset")?;
-        Some(Self { keys: keys(table), offset_column, line: Vec::new(), lines: Vec::new(), offsets: None, full: VecDeque::new() })
+        // Unquoted names are upper case there.
+        let keys = table.columns.iter().map(|column| format!("\"{}\":", column.name.to_uppercase())).collect();
+        Some(Self { keys, offset_column, line: Vec::new(), lines: Vec::new(), offsets: None, full: VecDeque::new() })
     }
 
     pub(super) fn push(&mut self, row: &Row) -> Result<(), String> {
@@ -72,18 +74,6 @@ impl Batch {
         }
         Ok(())
     }
-}
-
-/// A row as one JSON object, with names of columns in capitals.
-pub(super) fn object(table: &Table, row: &Row) -> Result<String, String> {
-    let mut line = Vec::new();
-    write_row(&keys(table), row, &mut line).map_err(|error| error.to_string())?;
-    String::from_utf8(line).map_err(|error| error.to_string())
-}
-
-/// `"NAME":` of each column; unquoted names are upper case there.
-fn keys(table: &Table) -> Vec<String> {
-    table.columns.iter().map(|column| format!("\"{}\":", column.name.to_uppercase())).collect()
 }
 
 /// One line. A column without value is left out.

@@ -7,11 +7,10 @@
 //!
 //! A token is the offset of the last row and, behind `@`, the log that it is of: offsets of another log would say nothing of what is here.
 //!
-//! Reading order: here (channels), `batch` (rows as requests), `account` (HTTP), `key`, `refusal` (codes), `sql`, `schema` (tables), `export` (results as files).
+//! Reading order: here (channels), `batch` (rows as requests), `account` (HTTP), `key`, `refusal` (codes), `sql`, `schema` (tables).
 
 mod account;
 mod batch;
-mod export;
 mod key;
 mod refusal;
 pub mod schema;
@@ -19,7 +18,6 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
-pub use export::{Progress, Question, export};
 pub use refusal::Refusal;
 pub use sql::{Record, Sql};
 
@@ -32,7 +30,7 @@ use refusal::{NO_CHANNEL, TAKES_ROWS, UNCOMMITTED};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -202,11 +200,6 @@ impl SnowflakeWarehouse {
         Ok(Self { account, settings, tables, log_id: log_id.to_owned(), writers: BTreeMap::new(), sql })
     }
 
-    fn table(&self, name: &str) -> Result<Arc<Table>, WarehouseError> {
-        let unknown = || WarehouseError::Row { table: name.to_owned(), problem: "is not in the catalogue".to_owned() };
-        self.tables.get(name).cloned().ok_or_else(unknown)
-    }
-
     fn pipe(&self, channel: &Channel) -> String {
         format!("{}{}", channel.table, self.settings.pipe_suffix)
     }
@@ -241,24 +234,6 @@ impl SnowflakeWarehouse {
         let opened: Opened = self.account.ask(&call)?.read(&what)?;
         takes_rows(&what, &opened.channel_status)?;
         Ok(opened)
-    }
-
-    fn drop_channel(&mut self, channel: &Channel) -> Result<(), SnowflakeError> {
-        let (name, pipe) = (channel_name(&channel.at), self.pipe(channel));
-        let what = format!("dropping the channel {name} of {}", channel.table);
-        let call = Call {
-            what: &what,
-            service: Service::Rows,
-            method: Method::DELETE,
-            path: &pipe_path(&self.settings, &["v2", "streaming"], &pipe, &["channels", &name]),
-            query: &[("requestId", &request_id())],
-            body: Body::None,
-        };
-        match self.account.ask(&call) {
-            // It was dropped before, or never opened.
-            Err(SnowflakeError::Refused { refusal, .. }) if refusal.code == NO_CHANNEL => Ok(()),
-            dropped => dropped.map(|_| ()),
-        }
     }
 
     /// The offset in a token, when it is one of this log.
@@ -380,7 +355,8 @@ impl Warehouse for SnowflakeWarehouse {
     fn open(&mut self, channel: &Channel) -> Result<Option<i64>, WarehouseError> {
         self.writers.remove(channel);
         let wrong = |problem: &str| WarehouseError::Row { table: channel.table.clone(), problem: problem.to_owned() };
-        let batch = Batch::new(&*self.table(&channel.table)?).ok_or_else(|| wrong("is filled from no topic"))?;
+        let table = self.tables.get(&channel.table).ok_or_else(|| wrong("is not in the catalogue"))?;
+        let batch = Batch::new(table).ok_or_else(|| wrong("is filled from no topic"))?;
         let name = channel_name(&channel.at);
         let opened = self.open_channel(channel, &name)?;
         failpoint::pass("snowflake-opened");
@@ -431,32 +407,9 @@ impl Warehouse for SnowflakeWarehouse {
         self.writers.remove(channel);
     }
 
-    fn fill(&mut self, channel: &Channel, rows: Vec<Row>, _: (i64, i64)) -> Result<(), WarehouseError> {
-        let table = self.table(&channel.table)?;
-        let statement = table.insert_missing();
-        for row in &rows {
-            let object =
-                batch::object(&table, row).map_err(|problem| WarehouseError::Row { table: table.name.clone(), problem })?;
-            self.sql.run(&statement, &[Some(&object)])?;
-        }
-        Ok(())
-    }
-
-    fn reset(&mut self, channels: &[Channel]) -> Result<(), WarehouseError> {
-        let tables: BTreeSet<&str> = channels.iter().map(|channel| channel.table.as_str()).collect();
-        // Rows first: without them and with its channels a table lacks rows, without the channels it would get them twice.
-        for table in tables {
-            self.sql.run(&format!("TRUNCATE TABLE {}", self.table(table)?.name), &[])?;
-        }
-        for channel in channels {
-            self.writers.remove(channel);
-            self.drop_channel(channel)?;
-        }
-        Ok(())
-    }
-
     fn replace(&mut self, table: &str, rows: Vec<Row>) -> Result<(), WarehouseError> {
-        let table = self.table(table)?;
+        let unknown = || WarehouseError::Row { table: table.to_owned(), problem: "is not in the catalogue".to_owned() };
+        let table = self.tables.get(table).cloned().ok_or_else(unknown)?;
         rows.iter().try_for_each(|row| Ok(self.sql.merge(&table, row)?))
     }
 

@@ -6,7 +6,7 @@ use super::account::{Account, Answer, Body, Call, Service, request_id};
 use super::{Patience, SnowflakeError, SnowflakeSettings, bind};
 use crate::io::warehouse::{Cell, Row, Table};
 use reqwest::{Method, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -14,23 +14,6 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// A row of a result: texts, as the vendor writes values.
 pub type Record = Vec<Option<String>>;
-
-/// A column of a result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ResultColumn {
-    pub name: String,
-    /// As the vendor calls it: fixed, text, `timestamp_ntz`.
-    #[serde(rename = "type")]
-    pub kind: String,
-}
-
-/// A result of which the vendor keeps the pages for a day.
-pub(super) struct Answered {
-    pub(super) handle: String,
-    pub(super) columns: Vec<ResultColumn>,
-    pub(super) pages: usize,
-    pub(super) first: Vec<Record>,
-}
 
 /// Runs statements in the configured database and schema.
 pub struct Sql {
@@ -52,8 +35,6 @@ struct Page {
 struct About {
     #[serde(rename = "partitionInfo", default)]
     pages: Vec<Value>,
-    #[serde(rename = "rowType", default)]
-    columns: Vec<ResultColumn>,
 }
 
 impl Sql {
@@ -63,16 +44,6 @@ impl Sql {
 
     /// What the statement gives; `binds` stand for its question marks.
     pub fn run(&mut self, statement: &str, binds: &[Option<&str>]) -> Result<Vec<Record>, SnowflakeError> {
-        let answered = self.begin(statement, binds)?;
-        let mut records = answered.first;
-        for page in 1..answered.pages {
-            records.extend(self.page_of(&answered.handle, page)?);
-        }
-        Ok(records)
-    }
-
-    /// The first page of what the statement gives.
-    pub(super) fn begin(&mut self, statement: &str, binds: &[Option<&str>]) -> Result<Answered, SnowflakeError> {
         let what = format!("running {:?}", head(statement));
         let binds: serde_json::Map<String, Value> =
             binds.iter().enumerate().map(|(index, value)| ((index + 1).to_string(), bind(*value))).collect();
@@ -95,14 +66,7 @@ impl Sql {
             body: Body::Json(&body),
         };
         let answer = self.account.ask(&call)?;
-        self.first_page(&what, answer)
-    }
-
-    /// A further page, counted from 0.
-    pub(super) fn page_of(&mut self, handle: &str, page: usize) -> Result<Vec<Record>, SnowflakeError> {
-        let what = format!("reading page {page} of the statement {handle}");
-        let answer = self.page(&what, handle, Some(&page.to_string()))?;
-        Ok(answer.read::<Page>(&what)?.data)
+        self.read(&what, answer)
     }
 
     /// Puts one row into a small table, in place of the one with the same key.
@@ -116,7 +80,7 @@ impl Sql {
         self.run(&table.merge(), &binds).map(|_| ())
     }
 
-    fn first_page(&mut self, what: &str, answer: Answer) -> Result<Answered, SnowflakeError> {
+    fn read(&mut self, what: &str, answer: Answer) -> Result<Vec<Record>, SnowflakeError> {
         let (begun, mut answer) = (Instant::now(), answer);
         while answer.status == StatusCode::ACCEPTED {
             let handle = answer.read::<Page>(what)?.handle;
@@ -126,8 +90,13 @@ impl Sql {
             }
             answer = self.page(what, &handle, None)?;
         }
-        let Page { handle, data: first, about } = answer.read(what)?;
-        Ok(Answered { handle, columns: about.columns, pages: about.pages.len(), first })
+        let first: Page = answer.read(what)?;
+        let mut records = first.data;
+        for page in 1..first.about.pages.len() {
+            let answer = self.page(what, &first.handle, Some(&page.to_string()))?;
+            records.extend(answer.read::<Page>(what)?.data);
+        }
+        Ok(records)
     }
 
     fn page(&mut self, what: &str, handle: &str, page: Option<&str>) -> Result<Answer, SnowflakeError> {
