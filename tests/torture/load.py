@@ -19,8 +19,6 @@ from traffic import INPUTS, PSPS
 
 # What a process may hold: fetched records (4 MB for each of 12 inputs), queues (5,000 records each), caches of entities and of RocksDB.
 RSS_MB_MAX = 1_000
-# Besides: results wait up to two minutes until features count them.
-WAITING_S, WAITING_BYTES = 120, 200
 OVERLOAD = 2.0
 REQUESTS_PER_S = 40
 DRAIN_S = 300
@@ -268,9 +266,8 @@ def overload(make_router, seconds):
           f"resident {first[2]} to {last[2]} MB, at most {gauge.rss_mb_max}; file handles {first[3]} to {last[3]}; RocksDB files {last[4]}", flush=True)
     told = [] if gauge.lag_max > lag else [f"the load was none: the backlog did not grow beyond {lag}"]
     told = end(*all_of_it, told)
-    rss_mb_max = RSS_MB_MAX + int(writer.rate.value * WAITING_S * WAITING_BYTES / 1e6)
-    if gauge.rss_mb_max > rss_mb_max:
-        told.append(f"resident memory came to {gauge.rss_mb_max} MB, {rss_mb_max} are its bound")
+    if gauge.rss_mb_max > RSS_MB_MAX:
+        told.append(f"resident memory came to {gauge.rss_mb_max} MB, {RSS_MB_MAX} are its bound")
     return told
 
 
